@@ -56,7 +56,9 @@ pub enum Error {
         capacity_bytes: u64,
     },
     /// One batch is larger than the channel can ever take in one transaction.
-    #[error("channel {channel}: a batch of {events} events exceeds transactionCapacity {limit}; lower the batch size or raise transactionCapacity")]
+    #[error(
+        "channel {channel}: a batch of {events} events exceeds transactionCapacity {limit}; lower the batch size or raise transactionCapacity"
+    )]
     BatchTooLarge {
         /// Name of the channel.
         channel: Arc<str>,
