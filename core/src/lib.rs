@@ -3,11 +3,36 @@
 //! Nothing here opens a file or a socket. See `ARCHITECTURE.md` for the picture.
 
 pub mod batch;
+pub mod channel;
+pub mod component;
+pub mod counters;
 pub mod error;
 pub mod interval;
+pub mod ledger;
+pub mod options;
+pub mod output;
+pub mod processor;
+pub mod room;
+pub mod rows;
+pub mod status;
+pub mod stop;
 pub mod ticket;
 
 pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, SlabBuilder};
+pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenTake, Take};
+pub use component::{
+    BuiltSink, ChannelContext, ChannelSpec, Intercepted, Interceptor, InterceptorSpec, PullSink, Route, Routes,
+    Selector, SelectorSpec, Sink, SinkContext, SinkSpec, Source, SourceContext, SourceSpec, Spec,
+};
+pub use counters::MetricName;
 pub use error::{Error, Fault, Reaction, Result};
 pub use interval::IntervalSet;
+pub use ledger::{Committed, Ledger};
+pub use options::{Kind, OptionSpec, Options, Setting, optional, required, unset};
+pub use output::{BatchId, BatchStamp, LogId, Output, Staged};
+pub use processor::{ChannelProcessor, Delivery};
+pub use room::{Room, RoomKeeper};
+pub use rows::{ColumnKind, IntoRow, IntoValue, RowWriter, Rows, Value};
+pub use status::{ComponentStatus, State, Status};
+pub use stop::{StopToken, Stopper, stop_token};
 pub use ticket::{Resolver, Ticket, ticket};

@@ -5,7 +5,8 @@ use super::{Batch, HeaderSpan, Names};
 /// What an event is called, wherever it travels: given by the first channel that stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
-    /// Random id drawn by that channel when it was opened, so that a name never means two events.
+    /// Id drawn by that channel when it was opened, so that a name never means two events: high half random per store
+    /// (its directory's life), low half random per opening.
     pub incarnation: u128,
     /// Place in that channel's order.
     pub sequence: u64,

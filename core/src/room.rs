@@ -1,0 +1,178 @@
+//! Room in a channel: who waits first gets it first.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// The bounds of one channel, in events and in retained bytes, and who waits for room.
+#[derive(Debug)]
+pub struct RoomKeeper {
+    capacity_events: u64,
+    capacity_bytes: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    used_events: u64,
+    used_bytes: u64,
+    waiting: VecDeque<(u64, u64, oneshot::Sender<Room>)>,
+}
+
+/// Room granted to one batch. Dropped, it is free again; [`Room::keep`] moves it to the events that fill it.
+#[derive(Debug)]
+#[must_use = "room that is dropped is given back"]
+pub struct Room {
+    keeper: Option<Arc<RoomKeeper>>,
+    events: u64,
+    bytes: u64,
+}
+
+// === impl RoomKeeper ===
+
+impl RoomKeeper {
+    /// A keeper of that much room, all free.
+    pub fn new(capacity_events: u64, capacity_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { capacity_events, capacity_bytes, state: Mutex::default() })
+    }
+
+    /// Counts what is there already, when a store is opened. It may exceed the capacity: nothing is refused that was
+    /// accepted once.
+    pub fn occupy(&self, events: u64, bytes: u64) {
+        let mut state = self.state.lock();
+        state.used_events += events;
+        state.used_bytes += bytes;
+    }
+
+    /// Asks for room: granted in the order asked. A batch larger than all bytes there are is let in when it is alone.
+    /// The caller limits the wait by dropping the receiver.
+    pub fn ask(self: &Arc<Self>, events: u64, bytes: u64) -> oneshot::Receiver<Room> {
+        let (sender, receiver) = oneshot::channel();
+        self.state.lock().waiting.push_back((events, bytes, sender));
+        self.grant();
+        receiver
+    }
+
+    /// Gives room back.
+    pub fn free(self: &Arc<Self>, events: u64, bytes: u64) {
+        {
+            let mut state = self.state.lock();
+            state.used_events = state.used_events.saturating_sub(events);
+            state.used_bytes = state.used_bytes.saturating_sub(bytes);
+        }
+        self.grant();
+    }
+
+    /// Events and bytes in use.
+    pub fn used(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.used_events, state.used_bytes)
+    }
+
+    /// The bounds: events and bytes.
+    pub fn capacity(&self) -> (u64, u64) {
+        (self.capacity_events, self.capacity_bytes)
+    }
+
+    fn grant(self: &Arc<Self>) {
+        let mut granted = Vec::new();
+        {
+            let mut state = self.state.lock();
+            while let Some(&(events, bytes, _)) = state.waiting.front() {
+                let fits_events = state.used_events + events <= self.capacity_events;
+                let fits_bytes = state.used_bytes + bytes <= self.capacity_bytes || state.used_bytes == 0;
+                let fits = fits_events && fits_bytes;
+                let asker_left = state.waiting.front().is_some_and(|(_, _, sender)| sender.is_closed());
+                if !(asker_left || fits) {
+                    break;
+                }
+                let Some((events, bytes, sender)) = state.waiting.pop_front() else { break };
+                if !asker_left {
+                    state.used_events += events;
+                    state.used_bytes += bytes;
+                    granted.push((Room { keeper: Some(Arc::clone(self)), events, bytes }, sender));
+                }
+            }
+        }
+        // Outside the lock: a room that nobody receives any more is dropped here, and so given back.
+        for (room, sender) in granted {
+            drop(sender.send(room));
+        }
+    }
+}
+
+// === impl Room ===
+
+impl Room {
+    /// Room in a channel that has no bounds to keep: for tests and in-process uses.
+    pub fn unbounded() -> Self {
+        Self { keeper: None, events: 0, bytes: 0 }
+    }
+
+    /// Fills the room with what was really stored; what was reserved beyond that is free again at once. The store gives
+    /// this back with [`RoomKeeper::free`].
+    pub fn keep(mut self, events: u64, bytes: u64) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.occupy(events, bytes);
+            keeper.free(self.events, self.bytes);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.free(self.events, self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_granted_in_the_order_asked_and_only_while_it_lasts() {
+        let keeper = RoomKeeper::new(10, 1000);
+        let first = keeper.ask(8, 10).try_recv().expect("there is room");
+        let mut second = keeper.ask(5, 10);
+        let mut third = keeper.ask(1, 10);
+        assert!(second.try_recv().is_err());
+        assert!(third.try_recv().is_err(), "who asked later does not overtake");
+        drop(first);
+        let _second = second.try_recv().expect("freed");
+        let _third = third.try_recv().expect("fits beside it");
+        assert_eq!(keeper.used(), (6, 20));
+    }
+
+    #[test]
+    fn an_asker_who_left_blocks_nobody() {
+        let keeper = RoomKeeper::new(1, 1000);
+        let held = keeper.ask(1, 1).try_recv().expect("room");
+        drop(keeper.ask(1, 1));
+        let mut next = keeper.ask(1, 1);
+        drop(held);
+        assert!(next.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_batch_above_the_byte_bound_passes_alone() {
+        let keeper = RoomKeeper::new(10, 100);
+        let small = keeper.ask(1, 1).try_recv().expect("room");
+        let mut large = keeper.ask(1, 500);
+        assert!(large.try_recv().is_err());
+        drop(small);
+        assert!(large.try_recv().is_ok());
+    }
+
+    #[test]
+    fn kept_room_is_what_was_stored() {
+        let keeper = RoomKeeper::new(10, 100);
+        keeper.ask(5, 50).try_recv().expect("room").keep(2, 20);
+        assert_eq!(keeper.used(), (2, 20));
+        keeper.free(2, 20);
+        assert_eq!(keeper.used(), (0, 0));
+    }
+}
