@@ -1,1 +1,16 @@
-//! Placeholder crate root; replaced by its first component.
+//! Wire formats: received bytes to structs and back. No sockets, no clock, no threads.
+//!
+//! Whoever owns the connection reads chunks, pushes them into a [`netty::FrameDecoder`], gives each payload to an
+//! [`avro_rpc`] connection, and the parameters to [`spark_sink`] or [`avro_event`]. Answers take the same way back as a
+//! list of buffers for a vectored write.
+//!
+//! **Invariant:** decoding outside bytes never panics, never reads past the end, and never allocates from a length that
+//! was only claimed. See `docs/formats/avro-rpc.md` for the formats.
+
+pub mod avro_rpc;
+pub mod error;
+pub mod netty;
+pub mod reader;
+pub mod writer;
+
+pub use error::WireError;
