@@ -7,10 +7,15 @@
 //! **Invariant:** decoding outside bytes never panics, never reads past the end, and never allocates from a length that
 //! was only claimed. See `docs/formats/avro-rpc.md` for the formats.
 
+pub mod avro_event;
 pub mod avro_rpc;
 pub mod error;
+mod events;
+pub mod names;
 pub mod netty;
 pub mod reader;
+pub mod spark_sink;
 pub mod writer;
 
 pub use error::WireError;
+pub use events::EventLimits;

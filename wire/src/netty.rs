@@ -303,7 +303,8 @@ mod tests {
 
     #[test]
     fn claimed_sizes_are_refused_before_anything_is_kept() {
-        for (buffers, length) in [(0u32, 0u32), (u32::MAX, 0), (1 << 31, 1), (1, 1 << 31), (1, u32::MAX), (1, 65 << 20)] {
+        for (buffers, length) in [(0u32, 0u32), (u32::MAX, 0), (1 << 31, 1), (1, 1 << 31), (1, u32::MAX), (1, 65 << 20)]
+        {
             let mut decoder = FrameDecoder::default();
             decoder.push([&7u32.to_be_bytes()[..], &buffers.to_be_bytes(), &length.to_be_bytes()].concat().into());
             assert!(decoder.next_frame().is_err(), "{buffers} {length}");
@@ -322,7 +323,8 @@ mod tests {
     #[test]
     fn a_large_claim_takes_little_memory_until_bytes_come() {
         let mut decoder = FrameDecoder::default();
-        decoder.push([&7u32.to_be_bytes()[..], &1u32.to_be_bytes(), &(60u32 << 20).to_be_bytes(), &[1]].concat().into());
+        decoder
+            .push([&7u32.to_be_bytes()[..], &1u32.to_be_bytes(), &(60u32 << 20).to_be_bytes(), &[1]].concat().into());
         assert_eq!(decoder.next_frame(), Ok(None));
         assert!(decoder.joined.capacity() <= READ_AHEAD_BYTES);
         assert!(!decoder.is_between_frames());

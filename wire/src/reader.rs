@@ -119,8 +119,12 @@ impl<'a> Reader<'a> {
     pub fn span(&mut self, structure: &'static str) -> Result<Range<usize>, WireError> {
         let offset = self.at;
         let seen = self.long(structure)?;
-        let wanted = u64::try_from(seen)
-            .map_err(|_| WireError::Invalid { structure, offset, seen, wanted: "a length of 0 or more" })?;
+        let wanted = u64::try_from(seen).map_err(|_| WireError::Invalid {
+            structure,
+            offset,
+            seen,
+            wanted: "a length of 0 or more",
+        })?;
         let left = self.remaining();
         if wanted > left as u64 {
             return Err(WireError::Truncated { structure, offset, wanted, left: left as u64 });
@@ -181,8 +185,12 @@ impl<'a> Reader<'a> {
     fn block_size(&mut self, structure: &'static str) -> Result<(), WireError> {
         let offset = self.at;
         let seen = self.long(structure)?;
-        let size = u64::try_from(seen)
-            .map_err(|_| WireError::Invalid { structure, offset, seen, wanted: "a block size of 0 or more" })?;
+        let size = u64::try_from(seen).map_err(|_| WireError::Invalid {
+            structure,
+            offset,
+            seen,
+            wanted: "a block size of 0 or more",
+        })?;
         if size > self.remaining() as u64 {
             return Err(self.truncated(structure, size));
         }
