@@ -6,7 +6,7 @@
 //! | Key | In | Value |
 //! |---|---|---|
 //! | `millstream.accept` | request | `names` |
-//! | `millstream.peer` | request, reply | version as UTF-8, then ` pipelined` if calls need not wait for each other |
+//! | `millstream.peer` | request, reply | version as UTF-8, then ` pipelined` if it takes several calls at once |
 //! | `millstream.names` | whichever carries the events | below |
 //!
 //! # Layout
@@ -35,7 +35,8 @@ use crate::writer;
 pub struct Names {
     /// Runs of (incarnation, first sequence, count), in the order of the events.
     pub runs: Vec<(u128, u64, u64)>,
-    /// (incarnation, sequence): names below it will not be sent again, so a receiver may forget which of them it has.
+    /// (incarnation, sequence), each incarnation once: names below it will not be sent again, so a receiver may forget
+    /// which of them it has.
     pub low_water: Vec<(u128, u64)>,
 }
 

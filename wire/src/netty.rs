@@ -90,7 +90,8 @@ impl FrameDecoder {
         }
     }
 
-    /// Adds bytes as read from the socket. Ask for frames until there is none before pushing more: chunks are kept.
+    /// Adds bytes as read from the socket. Ask for frames until there is none before pushing more: chunks are kept. A chunk
+    /// should own no more memory than its length, since a large payload may stay a slice of it.
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
             let len = chunk.len();

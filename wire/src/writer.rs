@@ -42,7 +42,7 @@ pub fn unsigned_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-/// Bytes that [`bytes`] writes for a value of `len` bytes.
+/// Bytes that [`bytes()`] writes for a value of `len` bytes.
 #[inline]
 pub fn bytes_len(len: usize) -> usize {
     long_len(len as i64) + len

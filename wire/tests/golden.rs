@@ -2,6 +2,8 @@
 //!
 //! How they were recorded: `tests/golden/driver/record.sh`; versions and command beside each file.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
+
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -36,7 +38,7 @@ fn payload(prefix: &str, name: &str) -> Bytes {
     frame(prefix, name).payload
 }
 
-/// A server on which the handshake of `name` was made; `None` for the connection's first request.
+/// A server that took the request `shaken_by`, or one that waits for its first.
 fn server(protocol: std::sync::Arc<Protocol>, shaken_by: Option<Bytes>) -> ServerConnection {
     let mut server = ServerConnection::new(protocol, UnknownClient::AskForProtocol);
     if let Some(first) = shaken_by {
