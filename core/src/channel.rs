@@ -62,6 +62,11 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
     /// What is in it now, and what went through it.
     fn totals(&self) -> ChannelTotals;
 
+    /// Names of the events that are stored and not acknowledged, for the ledger; empty where the store gives no names.
+    fn waiting_names(&self) -> Vec<(u128, std::ops::Range<u64>)> {
+        Vec::new()
+    }
+
     /// Stops accepting, finishes what was accepted, and releases the store.
     fn close(&self) -> Ticket {
         Ticket::ready(Ok(()))
@@ -72,6 +77,8 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
 /// process counters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChannelTotals {
+    /// Identity of the store (the high half of the incarnations that it gives); `None` for one that forgets.
+    pub store: Option<u64>,
     /// Events ever stored.
     pub put_events: u64,
     /// Events acknowledged by sinks.

@@ -31,11 +31,11 @@ pub struct Ledger {
 }
 
 /// What a job's durable record says.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Committed {
-    /// Events whose effect is in a commit record.
-    pub counted: u64,
-    /// Events in dead letters.
+    /// Events whose effect is in a commit record, per store that named them.
+    pub counted: BTreeMap<u64, u64>,
+    /// Of these, events that were set aside as dead letters.
     pub dead_lettered: u64,
     /// Events trimmed because their names were committed or pending already.
     pub redelivered: u64,
@@ -44,19 +44,21 @@ pub struct Committed {
 }
 
 impl Ledger {
-    /// Balances one channel against the job that empties it.
-    pub fn balance(channel: &ChannelTotals, job: Committed) -> Self {
-        let stored = channel.put_events;
+    /// Balances one channel against the job that empties it. Events of earlier stores, whose directory was deleted, are in
+    /// as far as they were counted.
+    pub fn balance(channel: &ChannelTotals, job: &Committed) -> Self {
+        let committed: u64 = job.counted.values().sum();
+        let here = channel.store.and_then(|store| job.counted.get(&store)).copied().unwrap_or(0);
+        let stored = channel.put_events + (committed - here);
         let waiting = channel.waiting_events().saturating_sub(job.unacknowledged);
-        let accounted = job.counted + job.dead_lettered + waiting;
         Self {
             stored,
-            counted: job.counted,
+            counted: committed - job.dead_lettered,
             waiting,
             dead_lettered: job.dead_lettered,
             dropped: channel.dropped.iter().map(|(rule, events)| (rule.to_string(), *events)).collect(),
             redelivered: job.redelivered,
-            lost: stored as i64 - accounted as i64,
+            lost: stored as i64 - (committed + waiting) as i64,
         }
     }
 }
@@ -65,19 +67,32 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn channel() -> ChannelTotals {
+        ChannelTotals { store: Some(1), put_events: 10, taken_events: 6, ..ChannelTotals::default() }
+    }
+
+    fn job(store: u64, counted: u64) -> Committed {
+        Committed { counted: [(store, counted)].into(), ..Committed::default() }
+    }
+
     #[test]
     fn a_gap_is_lost_and_a_double_count_is_negative() {
-        let channel = ChannelTotals { put_events: 10, taken_events: 6, ..ChannelTotals::default() };
-        let job = |counted| Committed { counted, ..Committed::default() };
-        assert_eq!(Ledger::balance(&channel, job(6)).lost, 0);
-        assert_eq!(Ledger::balance(&channel, job(4)).lost, 2);
-        assert_eq!(Ledger::balance(&channel, job(8)).lost, -2);
+        assert_eq!(Ledger::balance(&channel(), &job(1, 6)).lost, 0);
+        assert_eq!(Ledger::balance(&channel(), &job(1, 4)).lost, 2);
+        assert_eq!(Ledger::balance(&channel(), &job(1, 8)).lost, -2);
     }
 
     #[test]
     fn committed_but_unacknowledged_events_do_not_wait() {
-        let channel = ChannelTotals { put_events: 10, taken_events: 6, ..ChannelTotals::default() };
-        let ledger = Ledger::balance(&channel, Committed { counted: 9, unacknowledged: 3, ..Committed::default() });
+        let ledger = Ledger::balance(&channel(), &Committed { unacknowledged: 3, ..job(1, 9) });
         assert_eq!((ledger.waiting, ledger.lost), (1, 0));
+    }
+
+    #[test]
+    fn what_a_deleted_store_brought_stays_in_the_sum() {
+        let mut job = job(1, 6);
+        job.counted.insert(7, 100);
+        let ledger = Ledger::balance(&channel(), &job);
+        assert_eq!((ledger.stored, ledger.counted, ledger.lost), (110, 106, 0));
     }
 }

@@ -55,6 +55,12 @@ impl RoomKeeper {
         receiver
     }
 
+    /// Takes room at once, beyond the bounds if need be: for what exists already and can only be counted.
+    pub fn seize(self: &Arc<Self>, events: u64, bytes: u64) -> Room {
+        self.occupy(events, bytes);
+        Room { keeper: Some(Arc::clone(self)), events, bytes }
+    }
+
     /// Gives room back.
     pub fn free(self: &Arc<Self>, events: u64, bytes: u64) {
         {
@@ -118,6 +124,18 @@ impl Room {
             keeper.occupy(events, bytes);
             keeper.free(self.events, self.bytes);
         }
+    }
+}
+
+impl Room {
+    /// The same room for another number of bytes, known only now; may exceed the bound by what was not foreseen.
+    pub fn resize(mut self, bytes: u64) -> Self {
+        let (keeper, events) = (self.keeper.take(), self.events);
+        if let Some(keeper) = &keeper {
+            keeper.occupy(0, bytes);
+            keeper.free(0, self.bytes);
+        }
+        Self { keeper, events, bytes }
     }
 }
 

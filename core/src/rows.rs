@@ -138,6 +138,21 @@ impl Rows {
         }
     }
 
+    /// The first `rows` of them.
+    pub fn first(&self, rows: usize) -> Self {
+        let rows = rows.min(self.rows);
+        let columns = self.columns.iter().map(|column| match column {
+            Column::Numbers { kind, values } => Column::Numbers { kind: *kind, values: values[..rows].to_vec() },
+            Column::Floats(values) => Column::Floats(values[..rows].to_vec()),
+            Column::Spans { kind, ends, bytes } => {
+                let ends = ends[..rows].to_vec();
+                let bytes = bytes[..ends.last().copied().unwrap_or(0) as usize].to_vec();
+                Column::Spans { kind: *kind, ends, bytes }
+            }
+        });
+        Self { columns: columns.collect(), rows }
+    }
+
     /// Adds the rows of `other`, which has the same columns.
     pub fn append(&mut self, other: &Self) {
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
