@@ -1,1 +1,14 @@
-//! Placeholder crate root; replaced by its first component.
+//! The outside world, behind traits: disk, directory locks, clocks, failpoints.
+//!
+//! Everything durable goes through [`disk::Disk`], so that tests can tear, fill and fail it.
+
+pub mod clock;
+pub mod disk;
+pub mod failpoint;
+pub mod identity;
+pub mod lock;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};
+pub use identity::FileIdentity;
+pub use lock::DirLock;
