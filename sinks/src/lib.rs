@@ -1,1 +1,12 @@
-//! Placeholder crate root; replaced by its first component.
+//! Sinks: they take events out of a channel, to a peer or nowhere.
+//!
+//! One file each; a program finds them by name in [`SINKS`].
+
+pub mod logger;
+pub mod null;
+pub mod spark;
+
+use millstream_core::SinkSpec;
+
+/// Every sink of this crate, in documentation order.
+pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &spark::SPEC];
