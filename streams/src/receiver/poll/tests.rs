@@ -1,0 +1,311 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::{Batch, ComponentStatus, Options, RoomKeeper, Setting, SinkContext, State, Stopper, stop_token};
+use millstream_sinks::spark::{REPLY_BYTES, SPEC, SparkSink};
+use millstream_wire::avro_rpc::{Incoming, Metadata, ServerConnection, UnknownClient};
+use millstream_wire::netty::{FrameDecoder, encode_frame};
+use millstream_wire::spark_sink::{self, Call};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, yield_now};
+
+use super::super::names::SeenNames;
+use super::super::{Block, Committed, Inbox};
+use super::*;
+use channel::TestChannel;
+use proxy::Proxy;
+
+mod channel;
+mod proxy;
+
+/// A sink at work.
+struct Agent {
+    address: SocketAddr,
+    _stopper: Stopper,
+    _served: JoinHandle<Result<()>>,
+}
+
+impl Agent {
+    async fn start(channel: &TestChannel) -> Self {
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), channel)
+    }
+
+    fn start_on(listener: TcpListener, channel: &TestChannel) -> Self {
+        let port = Setting { key: "port".into(), value: "0".into(), place: "test".into() };
+        let (options, _) = Options::parse("a1.sinks.k1", SPEC.options, &[], [port]).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stopper, stop) = stop_token();
+        let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
+        let cx = SinkContext { name: "k1".into(), status, stop };
+        let sink = SparkSink::from_options(&options).unwrap();
+        let served = tokio::spawn(sink.serve_on(listener, Arc::new(channel.clone()), cx));
+        Self { address, _stopper: stopper, _served: served }
+    }
+}
+
+/// A receiver at work, and the job behind it.
+struct Job {
+    inbox: Arc<Inbox>,
+    status: Arc<ComponentStatus>,
+    stopper: Stopper,
+    running: JoinHandle<Result<()>>,
+    /// Sequences of what came in, in order of arrival.
+    received: Vec<u64>,
+}
+
+impl Job {
+    fn start(addresses: &[SocketAddr], max_batch_size: u32) -> Self {
+        let addresses = addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect();
+        let inbox = Inbox::new(RoomKeeper::new(u64::MAX, 64 << 20), SeenNames::default());
+        let status = ComponentStatus::new("source", "input".into(), "poll".into());
+        let (stopper, stop) = stop_token();
+        let cx = ReceiverContext { inbox: Arc::clone(&inbox), status: Arc::clone(&status), stop };
+        let mut receiver = PollReceiver { max_batch_size, ..PollReceiver::new(addresses) };
+        let running = tokio::spawn(async move { receiver.run(cx).await });
+        Self { inbox, status, stopper, running, received: Vec::new() }
+    }
+
+    /// Waits for the next blocks, and notes what they bring.
+    async fn blocks(&mut self) -> Vec<Block> {
+        let some = async {
+            while self.inbox.is_empty() {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), some).await.expect("a block in time");
+        let blocks = self.inbox.drain();
+        for event in blocks.iter().flat_map(|block| &block.batches).flat_map(Batch::iter) {
+            let sequence = std::str::from_utf8(event.body()).unwrap().parse().unwrap();
+            if let Some(name) = event.name() {
+                assert_eq!((name.incarnation, name.sequence), (channel::INCARNATION, sequence));
+            }
+            self.received.push(sequence);
+        }
+        blocks
+    }
+
+    async fn commit_until(&mut self, events: usize) {
+        while self.received.len() < events {
+            let blocks = self.blocks().await;
+            self.commit(blocks);
+        }
+    }
+
+    fn commit(&self, blocks: Vec<Block>) {
+        for block in blocks {
+            for batch in &block.batches {
+                self.inbox.with_seen(|seen| seen.commit(&batch.name_ranges()));
+            }
+            // A connection that was cut listens no longer.
+            let _ = block.done.send(Committed);
+        }
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        timeout(Duration::from_secs(10), self.running).await.expect("in time").unwrap().unwrap();
+    }
+}
+
+fn in_order(mut sequences: Vec<u64>) -> Vec<u64> {
+    sequences.sort_unstable();
+    sequences
+}
+
+#[test]
+fn the_room_for_a_reply_is_what_our_sink_may_send() {
+    let room = connection::RESERVED_BYTES;
+    assert!(room >= REPLY_BYTES);
+}
+
+#[test]
+fn parallelism_is_shared_out_and_every_connection_has_some() {
+    let polls = |parallelism, connections: usize| -> Vec<usize> {
+        let receiver = PollReceiver { parallelism, ..PollReceiver::new(vec![(String::new(), 1); connections]) };
+        (0..connections).map(|index| receiver.polls(index)).collect()
+    };
+    assert_eq!(polls(5, 1), [5]);
+    assert_eq!(polls(5, 2), [3, 2]);
+    assert_eq!(polls(2, 3), [1, 1, 1]);
+    assert_eq!(polls(0, 1), [1]);
+}
+
+#[tokio::test]
+async fn all_events_of_all_agents_arrive_once_with_their_names() {
+    let channels = [TestChannel::new(70), TestChannel::new(1000)];
+    channels[0].fill(0..2500);
+    channels[1].fill(2500..5000);
+    let agents = [Agent::start(&channels[0]).await, Agent::start(&channels[1]).await];
+    let mut job = Job::start(&agents.each_ref().map(|agent| agent.address), 100);
+    job.commit_until(5000).await;
+    assert_eq!(in_order(job.received.clone()), (0..5000).collect::<Vec<_>>());
+    channels[0].wait_until_committed(2500).await;
+    channels[1].wait_until_committed(2500).await;
+    let counters = job.status.counters();
+    assert_eq!(counters.value(MetricName::EventReceivedCount), 5000);
+    assert_eq!(counters.value(MetricName::ConnectionCreatedCount), 2);
+    assert_eq!(job.status.state(), State::Running);
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_before_its_verdict() {
+    let channel = TestChannel::new(100);
+    channel.fill(0..20);
+    let agent = Agent::start(&channel).await;
+    let mut job = Job::start(&[agent.address], 10);
+    let mut blocks = job.blocks().await;
+    while job.received.len() < 20 {
+        blocks.extend(job.blocks().await);
+    }
+    assert!(channel.committed().is_empty());
+    job.commit(blocks);
+    channel.wait_until_committed(20).await;
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn a_block_that_failed_is_given_back() {
+    let channel = TestChannel::new(100);
+    channel.fill(0..10);
+    let agent = Agent::start(&channel).await;
+    let mut job = Job::start(&[agent.address], 10);
+    drop(job.blocks().await);
+    let again = job.blocks().await;
+    assert_eq!(job.inbox.with_seen(|seen| seen.redelivered()), 10, "pending still, so trimmed");
+    job.commit(again);
+    channel.wait_until_committed(10).await;
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn a_cut_connection_loses_nothing_and_doubles_nothing() {
+    let channel = TestChannel::new(100);
+    let agent = Agent::start(&channel).await;
+    let proxy = Proxy::to(agent.address).await;
+    let mut job = Job::start(&[proxy.address], 10);
+    let mut held = Vec::new();
+    for round in 0..4 {
+        channel.fill(round * 50..(round + 1) * 50);
+        held.extend(job.blocks().await);
+        proxy.cut();
+    }
+    while job.received.len() < 200 {
+        held.extend(job.blocks().await);
+    }
+    job.commit(held);
+    // What came again is in blocks of its own, trimmed, and acknowledged with them.
+    let all = timeout(Duration::from_secs(20), async {
+        while channel.committed().len() < 200 {
+            if job.inbox.is_empty() {
+                yield_now().await;
+            } else {
+                let blocks = job.blocks().await;
+                job.commit(blocks);
+            }
+        }
+    });
+    all.await.expect("acknowledged in time");
+    assert_eq!(in_order(job.received.clone()), (0..200).collect::<Vec<_>>());
+    assert_eq!(in_order(channel.committed()), (0..200).collect::<Vec<_>>());
+    assert!(job.inbox.with_seen(|seen| seen.redelivered()) > 0);
+    assert!(job.status.counters().value(MetricName::ConnectionCreatedCount) > 1);
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_starts_first_finds_its_agent_later() {
+    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr().unwrap();
+    drop(reserved);
+    let mut job = Job::start(&[address], 10);
+    let status = Arc::clone(&job.status);
+    let refused = async {
+        while status.counters().value(MetricName::ConnectionFailedCount) == 0 {
+            yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(10), refused).await.expect("tried in time");
+    assert!(job.status.last_error().expect("said").starts_with(&format!("connect {address}: ")));
+    let channel = TestChannel::new(100);
+    channel.fill(0..10);
+    let _agent = Agent::start_on(TcpListener::bind(address).await.unwrap(), &channel);
+    job.commit_until(10).await;
+    channel.wait_until_committed(10).await;
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_that_stops_acknowledges_what_is_committed_meanwhile_and_leaves_the_rest() {
+    let channel = TestChannel::new(100);
+    channel.fill(0..10);
+    let agent = Agent::start(&channel).await;
+    let mut job = Job::start(&[agent.address], 10);
+    let blocks = job.blocks().await;
+    channel.wait_until_asked(5).await;
+    job.stopper.stop();
+    // Questions that are open bring events that nobody takes any more.
+    channel.fill(10..15);
+    job.commit(blocks);
+    job.stop().await;
+    assert_eq!(in_order(channel.committed()), (0..10).collect::<Vec<_>>());
+    channel.wait_until_waiting(5).await;
+}
+
+/// Answers as Spark's sink does: first an error batch, then one of an event, then nothing. Tells what it was asked.
+async fn serve_as_spark(listener: TcpListener, asked: mpsc::UnboundedSender<Call>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut rpc = ServerConnection::new(spark_sink::protocol(), UnknownClient::AskForProtocol);
+    let (mut frames, mut chunk, mut polls) = (FrameDecoder::default(), vec![0; 4096], 0);
+    loop {
+        while let Some(frame) = frames.next_frame().unwrap() {
+            let Incoming::Call(request) = rpc.request(frame.payload).unwrap() else { panic!("no call") };
+            let call = Call::decode(&request.message, &request.params).unwrap().unwrap();
+            let datum = match call {
+                Call::GetEventBatch { .. } => {
+                    polls += 1;
+                    match polls {
+                        1 => Some(spark_sink::encode_error_batch("Unknown Error")),
+                        2 => Some(spark_sink::encode_event_batch("abcdefgh2", &[Batch::from_bodies(["7"])])),
+                        _ => None,
+                    }
+                }
+                Call::Ack { .. } | Call::Nack { .. } => Some(bytes::Bytes::new()),
+            };
+            asked.send(call).unwrap();
+            if let Some(datum) = datum {
+                let reply = encode_frame(frame.serial, request.responder.ok(&Metadata::new(), [datum]));
+                stream.write_all(&reply.concat()).await.unwrap();
+            }
+        }
+        let len = stream.read(&mut chunk).await.unwrap();
+        if len == 0 {
+            return;
+        }
+        frames.push(bytes::Bytes::copy_from_slice(&chunk[..len]));
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_sink_is_asked_one_thing_after_the_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let served = tokio::spawn(serve_as_spark(listener, sender));
+    let mut job = Job::start(&[address], 10);
+    let blocks = job.blocks().await;
+    assert_eq!(job.received, [7]);
+    let poll = Call::GetEventBatch { n: 10 };
+    let shake = Call::Nack { sequence_number: String::new() };
+    for wanted in [shake, poll.clone(), poll.clone()] {
+        assert_eq!(asked.recv().await, Some(wanted));
+    }
+    job.commit(blocks);
+    let ack = Call::Ack { sequence_number: "abcdefgh2".into() };
+    assert_eq!([asked.recv().await, asked.recv().await], [Some(ack), Some(poll)]);
+    job.stop().await;
+    served.await.unwrap();
+}
