@@ -101,7 +101,7 @@ impl SparkSink {
     /// Serves on a socket that listens already. Otherwise as [`PullSink::serve`].
     ///
     /// # Errors
-    /// None today; the signature is that of `serve`.
+    /// `Net` when the socket cannot name its address.
     pub async fn serve_on(self, listener: TcpListener, channel: ChannelRef, cx: SinkContext) -> Result<()> {
         let address = listener.local_addr().map_err(|error| Error::net("listen", &self.hostname, error))?;
         tracing::info!(%address, "spark sink listens");
