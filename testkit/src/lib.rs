@@ -1,1 +1,5 @@
-//! Placeholder crate root; replaced by its first component.
+//! What tests share: fakes of the outside world.
+
+mod fake_disk;
+
+pub use fake_disk::{Call, Dice, FakeDisk};

@@ -1,0 +1,333 @@
+//! Opening: finding out what is there, and making it durable before it is served.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use millstream_core::{Error, Result};
+use millstream_io::{Disk, DiskFile};
+
+use crate::counters::{Counters, add};
+use crate::format::{DATA_START, HEADER_LEN, Header, SNAPSHOT, Seed};
+use crate::journal::{Location, Options};
+use crate::quarantine::{self, Quarantined};
+use crate::scan::{Found, Scanner};
+use crate::segment;
+
+/// What an opening found.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// The log's identity, drawn when its directory was made.
+    pub log_id: u128,
+    /// The newest snapshot that can be read; `first_snapshot` of the opening where there is none.
+    pub snapshot: Bytes,
+    /// What was appended after that snapshot, in order.
+    pub records: Vec<Record>,
+    /// Damaged places met. Those in older segments are met by readers.
+    pub quarantined: Vec<Quarantined>,
+    /// Bytes of an unfinished write that were cut off the end.
+    pub torn_tail_bytes: u64,
+    /// There was no log here before.
+    pub fresh: bool,
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Where it is, as its append was told.
+    pub location: Location,
+    /// The user's own.
+    pub kind: u8,
+    /// What was appended, its parts joined.
+    pub payload: Bytes,
+}
+
+/// What the journal goes on with.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The newest segment.
+    pub(crate) file: Box<dyn DiskFile>,
+    /// Its end.
+    pub(crate) end: u64,
+    /// All segments and their ends.
+    pub(crate) segments: BTreeMap<u64, u64>,
+    pub(crate) next_segment: u64,
+    pub(crate) recovered: Recovered,
+}
+
+/// A segment before its frames were looked at.
+#[derive(Debug)]
+struct Candidate {
+    number: u64,
+    header: Option<Header>,
+    damaged_copies: [bool; 2],
+    /// Length of the file, or what the segment behind says.
+    end: u64,
+}
+
+/// What the frames of one segment say.
+#[derive(Debug, Default)]
+struct Scanned {
+    snapshot: Option<Bytes>,
+    records: Vec<Record>,
+    /// Offset and length.
+    damage: Vec<(u64, u64)>,
+    /// Behind the last valid frame.
+    valid_end: u64,
+    /// All before it was on the disk when the last valid frame was written.
+    durable_to: u64,
+    tail: u64,
+}
+
+struct Opening<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a Path,
+    name: &'a str,
+    next_segment: u64,
+    quarantined: Vec<Quarantined>,
+}
+
+/// Opens or makes the log in `dir`.
+pub(crate) fn open(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &Options,
+    first_snapshot: Bytes,
+    counters: &Counters,
+) -> Result<Opened> {
+    disk.create_dir_all(dir)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent)?;
+    }
+    let mut opening = Opening { disk, dir, name: &options.name, next_segment: 1, quarantined: Vec::new() };
+    let candidates = opening.candidates()?;
+    let fresh = candidates.is_empty();
+    let log_id = opening.log_id(&candidates)?;
+    let candidates = match log_id {
+        Some(_) => opening.chain(candidates),
+        None => {
+            // Nothing names the log, so no frame can be told from garbage.
+            for candidate in &candidates {
+                opening.give_up(candidate)?;
+            }
+            Vec::new()
+        }
+    };
+    let log_id = log_id.map_or_else(draw_log_id, Ok)?;
+    let opened = opening.recover(log_id, candidates, first_snapshot, fresh)?;
+    add(&counters.damaged, opened.recovered.quarantined.len() as u64);
+    add(&counters.damaged_bytes, opened.recovered.quarantined.iter().map(|place| place.length).sum());
+    Ok(opened)
+}
+
+// === impl Opening ===
+
+impl Opening<'_> {
+    /// The segments, ascending; half-made ones are removed.
+    fn candidates(&mut self) -> Result<Vec<Candidate>> {
+        let mut numbers = Vec::new();
+        for file in self.disk.list(self.dir)? {
+            let Some((number, extension)) = segment::parse_name(&file) else { continue };
+            self.next_segment = self.next_segment.max(number + 1);
+            match extension {
+                "log" if file == segment::name(number) => numbers.push(number),
+                "tmp" => self.disk.remove(&self.dir.join(&file))?,
+                _ => {}
+            }
+        }
+        numbers.sort_unstable();
+        let mut candidates = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let path = self.dir.join(segment::name(number));
+            let file = self.disk.open(&path)?;
+            let (header, damaged_copies) = segment::read_header(file.as_ref(), &path)?;
+            if let Some(header) = header
+                && header.segment != number
+            {
+                let problem = format!("is segment {}; give it its name back, or move it away", header.segment);
+                return Err(Error::mismatch(path.display(), problem));
+            }
+            candidates.push(Candidate { number, header, damaged_copies, end: file.size()? });
+        }
+        Ok(candidates)
+    }
+
+    /// The one log to which all segments belong; `None` when none says so.
+    fn log_id(&self, candidates: &[Candidate]) -> Result<Option<u128>> {
+        let mut found: Option<Header> = None;
+        for header in candidates.iter().filter_map(|candidate| candidate.header) {
+            match found {
+                Some(first) if first.log_id != header.log_id => {
+                    let problem = format!(
+                        "segment {} belongs to log {:032x} and segment {} to log {:032x}; move the segments of one of them away",
+                        first.segment, first.log_id, header.segment, header.log_id
+                    );
+                    return Err(Error::mismatch(format_args!("{}: {}", self.name, self.dir.display()), problem));
+                }
+                Some(_) => {}
+                None => found = Some(header),
+            }
+        }
+        Ok(found.map(|header| header.log_id))
+    }
+
+    /// Sets the end of each segment to what the one behind it says, and leaves out those that were never completed.
+    fn chain(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let mut chain: Vec<Candidate> = Vec::with_capacity(candidates.len());
+        while let Some(mut candidate) = candidates.pop() {
+            if let Some(header) = chain.last().and_then(|next| next.header) {
+                if candidate.number > header.previous {
+                    // Its making failed after the rename, so nothing was ever appended to it.
+                    let _ = self.disk.remove(&self.dir.join(segment::name(candidate.number)));
+                    continue;
+                }
+                if candidate.number == header.previous {
+                    candidate.end = header.previous_end;
+                } else {
+                    tracing::warn!(
+                        journal = self.name,
+                        missing = header.previous,
+                        before = header.segment,
+                        "journal segment is gone"
+                    );
+                }
+            }
+            chain.push(candidate);
+        }
+        chain.reverse();
+        chain
+    }
+
+    fn recover(
+        &mut self,
+        log_id: u128,
+        mut candidates: Vec<Candidate>,
+        first_snapshot: Bytes,
+        fresh: bool,
+    ) -> Result<Opened> {
+        // From the newest back to the first one with a snapshot.
+        let mut scanned: Vec<Scanned> = Vec::new();
+        let mut first = candidates.len();
+        let mut gave_up = false;
+        while first > 0 && scanned.last().is_none_or(|segment| segment.snapshot.is_none()) {
+            first -= 1;
+            let mut candidate = self.scan(log_id, &candidates[first])?;
+            let newest = first + 1 == candidates.len();
+            if newest && candidate.snapshot.is_none() && candidate.records.is_empty() {
+                // Appending here would put a record where the snapshot belongs.
+                self.give_up(&candidates[first])?;
+                candidates.truncate(first);
+                gave_up = true;
+                continue;
+            }
+            // What a later segment was begun behind was whole then.
+            if (!newest || gave_up) && candidate.tail > 0 {
+                candidate.damage.push((candidate.valid_end, candidate.tail));
+                candidate.tail = 0;
+            }
+            scanned.push(candidate);
+        }
+        scanned.reverse();
+        for candidate in &candidates {
+            for (copy, damaged) in candidate.damaged_copies.iter().enumerate() {
+                if *damaged {
+                    self.set_aside(candidate.number, (copy * HEADER_LEN) as u64, HEADER_LEN as u64, false);
+                }
+            }
+        }
+        for (candidate, scanned) in candidates[first..].iter().zip(&scanned) {
+            for (offset, length) in &scanned.damage {
+                self.set_aside(candidate.number, *offset, *length, *offset >= scanned.durable_to);
+            }
+        }
+        let mut segments: BTreeMap<u64, u64> =
+            candidates.iter().map(|candidate| (candidate.number, candidate.end)).collect();
+        let snapshot = scanned.iter().find_map(|segment| segment.snapshot.clone());
+        let newest = candidates.last().zip(scanned.last());
+        let torn_tail_bytes = newest.map_or(0, |(_, segment)| segment.tail);
+        let (file, end) = match newest {
+            Some((candidate, segment)) => (self.accept(candidate.number, segment.valid_end)?, segment.valid_end),
+            None => {
+                let header = Header { log_id, segment: self.next_segment, previous: 0, previous_end: 0 };
+                self.next_segment += 1;
+                let snapshot = first_snapshot.clone();
+                let made = segment::create(self.disk, self.dir, header, snapshot).map_err(|not_made| not_made.error)?;
+                segments.insert(header.segment, made.1);
+                made
+            }
+        };
+        if let Some((candidate, _)) = newest {
+            segments.insert(candidate.number, end);
+        }
+        if torn_tail_bytes > 0 {
+            tracing::info!(journal = self.name, torn_tail_bytes, "unfinished write cut off");
+        }
+        let recovered = Recovered {
+            log_id,
+            snapshot: snapshot.unwrap_or(first_snapshot),
+            records: scanned.into_iter().flat_map(|segment| segment.records).collect(),
+            quarantined: std::mem::take(&mut self.quarantined),
+            torn_tail_bytes,
+            fresh,
+        };
+        Ok(Opened { file, end, segments, next_segment: self.next_segment, recovered })
+    }
+
+    fn scan(&self, log_id: u128, candidate: &Candidate) -> Result<Scanned> {
+        let file = self.disk.open(&self.dir.join(segment::name(candidate.number)))?;
+        let mut scanner = Scanner::new(file, Seed::new(log_id, candidate.number), DATA_START);
+        let mut scanned = Scanned { valid_end: DATA_START, ..Scanned::default() };
+        loop {
+            match scanner.next(candidate.end)? {
+                Found::Frame { head, payload, .. } if head.flags == SNAPSHOT => {
+                    scanned.snapshot = Some(payload);
+                    scanned.valid_end = scanner.position();
+                }
+                Found::Frame { offset, head, payload } => {
+                    let location = Location { segment: candidate.number, offset };
+                    scanned.records.push(Record { location, kind: head.kind, payload });
+                    scanned.durable_to = scanned.durable_to.max(head.durable_to);
+                    scanned.valid_end = scanner.position();
+                }
+                Found::Damage { offset, length } => scanned.damage.push((offset, length)),
+                Found::Tail { length, .. } => scanned.tail = length,
+                Found::End => return Ok(scanned),
+            }
+        }
+    }
+
+    /// Cuts the newest segment at `end` and makes what is kept durable: it may have been in memory only, and it is about
+    /// to be served as stored.
+    fn accept(&self, number: u64, end: u64) -> Result<Box<dyn DiskFile>> {
+        let mut file = self.disk.open(&self.dir.join(segment::name(number)))?;
+        if file.size()? != end {
+            file.set_len(end)?;
+        }
+        file.sync_data()?;
+        self.disk.sync_dir(self.dir)?;
+        Ok(file)
+    }
+
+    /// Renames a segment in which nothing can be read.
+    fn give_up(&mut self, candidate: &Candidate) -> Result<()> {
+        let file = self.dir.join(segment::all_bad_name(candidate.number));
+        self.disk.rename(&self.dir.join(segment::name(candidate.number)), &file)?;
+        self.disk.sync_dir(self.dir)?;
+        tracing::warn!(journal = self.name, segment = candidate.number, file = %file.display(), "unreadable journal segment set aside");
+        let length = candidate.end;
+        self.quarantined.push(Quarantined { segment: candidate.number, offset: 0, length, file, unconfirmed: false });
+        Ok(())
+    }
+
+    fn set_aside(&mut self, segment: u64, offset: u64, length: u64, unconfirmed: bool) {
+        let file = quarantine::set_aside(self.disk, self.dir, segment, offset, length);
+        self.quarantined.push(Quarantined { segment, offset, length, file, unconfirmed });
+    }
+}
+
+fn draw_log_id() -> Result<u128> {
+    let mut bytes = [0; 16];
+    let drawn = getrandom::fill(&mut bytes);
+    drawn.map_err(|error| Error::io("draw", "random bytes", std::io::Error::other(error.to_string())))?;
+    Ok(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,523 @@
+//! A disk in memory that tears, fills, fails and forgets, as real ones do.
+//!
+//! Every file has what programs read and what a power cut leaves; only a sync carries the one to the other, and names
+//! become durable only with a sync of their directory. A handle belongs to one life of a process: after
+//! [`FakeDisk::kill`] or [`FakeDisk::power_cut`] all older handles and files fail, so that threads of the old life
+//! change nothing any more. Directories themselves are always durable.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_core::{Error, Result};
+use millstream_io::{Disk, DiskFile};
+use parking_lot::{Mutex, MutexGuard};
+
+/// Unsynced data is kept or lost in pieces of this many bytes where a power cut leaves holes.
+const SECTOR: usize = 512;
+
+/// A handle on the disk, for one life of a process. Clones belong to the same life.
+#[derive(Debug, Clone)]
+pub struct FakeDisk {
+    machine: Arc<Mutex<Machine>>,
+    life: u64,
+}
+
+/// A call that can be made to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// Making a file.
+    Create,
+    /// Opening a file.
+    Open,
+    /// Writing: nothing is written.
+    Write,
+    /// Writing: half is written.
+    TornWrite,
+    /// Reading.
+    Read,
+    /// `fdatasync`. What was not durable before never becomes so by a later sync, as with Linux.
+    Sync,
+    /// Making names durable.
+    SyncDir,
+    /// Renaming.
+    Rename,
+    /// Removing.
+    Remove,
+    /// Cutting or extending a file.
+    SetLen,
+}
+
+#[derive(Debug, Default)]
+struct Machine {
+    life: u64,
+    next_inode: u64,
+    inodes: HashMap<u64, Inode>,
+    dirs: HashSet<PathBuf>,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names since the last sync of their directory, in order.
+    name_changes: Vec<(PathBuf, Option<u64>)>,
+    /// Bytes of the whole disk; `None` is as many as wanted.
+    capacity: Option<u64>,
+    faults: HashMap<Call, Fault>,
+    syncs: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Fault {
+    skip: u32,
+    times: u32,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    /// Changes since the last sync, in order.
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write { offset: usize, content: Vec<u8> },
+    SetLen(usize),
+}
+
+#[derive(Debug)]
+struct FakeFile {
+    disk: FakeDisk,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// A small generator of numbers; the same for the same seed.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+// === impl Dice ===
+
+impl Dice {
+    /// Starts with a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Gives a number below `bound`, which is at least 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // splitmix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+
+    /// Says yes in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+// === impl FakeDisk ===
+
+impl Default for FakeDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeDisk {
+    /// Makes an empty disk of unlimited size.
+    pub fn new() -> Self {
+        Self { machine: Arc::default(), life: 0 }
+    }
+
+    /// The process ends: what was written stays. Gives the handle of the next life.
+    #[must_use = "this handle is dead from now on"]
+    pub fn kill(&self) -> Self {
+        let mut machine = self.machine.lock();
+        machine.life += 1;
+        machine.faults.clear();
+        Self { machine: Arc::clone(&self.machine), life: machine.life }
+    }
+
+    /// The power goes: of what was not synced, `seed` chooses what is kept: a prefix, cut at any byte, or sectors at
+    /// random; and of the changes of names a prefix. Gives the handle of the next life.
+    #[must_use = "this handle is dead from now on"]
+    pub fn power_cut(&self, seed: u64) -> Self {
+        let next = self.kill();
+        let mut dice = Dice::new(seed);
+        let mut machine = self.machine.lock();
+        let kept = dice.below(machine.name_changes.len() as u64 + 1) as usize;
+        let changes = std::mem::take(&mut machine.name_changes);
+        for (path, inode) in changes.into_iter().take(kept) {
+            machine.name_is_durable(path, inode);
+        }
+        machine.names = machine.durable_names.clone();
+        let mut numbers: Vec<u64> = machine.inodes.keys().copied().collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let Some(inode) = machine.inodes.get_mut(&number) else { continue };
+            inode.lose_power(&mut dice);
+        }
+        drop(machine);
+        next
+    }
+
+    /// Lets a call fail `times` times, after it succeeded `skip` times.
+    pub fn fail(&self, call: Call, skip: u32, times: u32) {
+        self.machine.lock().faults.insert(call, Fault { skip, times });
+    }
+
+    /// Takes back all [`Self::fail`].
+    pub fn heal(&self) {
+        self.machine.lock().faults.clear();
+    }
+
+    /// Bounds the bytes of all files together; `None` for no bound.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.machine.lock().capacity = bytes;
+    }
+
+    /// Bytes of all files together.
+    pub fn used(&self) -> u64 {
+        self.machine.lock().used()
+    }
+
+    /// Successful calls of `fdatasync` so far.
+    pub fn syncs(&self) -> u64 {
+        self.machine.lock().syncs
+    }
+
+    /// The content of a file; `None` when there is no such file.
+    pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
+        let machine = self.machine.lock();
+        machine.names.get(path).and_then(|inode| machine.inodes.get(inode)).map(|inode| inode.now.clone())
+    }
+
+    /// Puts a durable file there, as another program or a failing disk would.
+    pub fn put(&self, path: &Path, content: &[u8]) {
+        let mut machine = self.machine.lock();
+        let number = machine.new_inode();
+        let inode = Inode { now: content.to_vec(), durable: content.to_vec(), changes: Vec::new() };
+        machine.inodes.insert(number, inode);
+        machine.names.insert(path.to_owned(), number);
+        machine.durable_names.insert(path.to_owned(), number);
+        machine.dirs.extend(path.parent().map(Path::to_owned));
+    }
+
+    fn alive(&self, action: &'static str, path: &Path) -> Result<MutexGuard<'_, Machine>> {
+        let machine = self.machine.lock();
+        if machine.life == self.life {
+            return Ok(machine);
+        }
+        Err(Error::io(action, path, io::Error::other("this process has ended")))
+    }
+}
+
+impl Disk for FakeDisk {
+    fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        let mut machine = self.alive("create", path)?;
+        machine.strike(Call::Create, "create", path)?;
+        if machine.names.contains_key(path) {
+            return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into()));
+        }
+        if !path.parent().is_some_and(|dir| machine.dirs.contains(dir)) {
+            return Err(Error::io("create", path, io::ErrorKind::NotFound.into()));
+        }
+        let inode = machine.new_inode();
+        machine.change_name(path, Some(inode));
+        Ok(Box::new(FakeFile { disk: self.clone(), path: path.to_owned(), inode }))
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+        let mut machine = self.alive("open", path)?;
+        machine.strike(Call::Open, "open", path)?;
+        let Some(inode) = machine.names.get(path).copied() else {
+            return Err(Error::io("open", path, io::ErrorKind::NotFound.into()));
+        };
+        Ok(Box::new(FakeFile { disk: self.clone(), path: path.to_owned(), inode }))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<String>> {
+        let machine = self.alive("list", dir)?;
+        let inside = machine.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn create_dir_all(&self, dir: &Path) -> Result<()> {
+        let mut machine = self.alive("create directory", dir)?;
+        machine.dirs.extend(dir.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut machine = self.alive("rename", from)?;
+        machine.strike(Call::Rename, "rename", from)?;
+        let Some(inode) = machine.names.get(from).copied() else {
+            return Err(Error::io("rename", from, io::ErrorKind::NotFound.into()));
+        };
+        // The new name comes first: one change of the two may survive a power cut, and never neither name.
+        machine.change_name(to, Some(inode));
+        machine.change_name(from, None);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        let mut machine = self.alive("remove", path)?;
+        machine.strike(Call::Remove, "remove", path)?;
+        if !machine.names.contains_key(path) {
+            return Err(Error::io("remove", path, io::ErrorKind::NotFound.into()));
+        }
+        machine.change_name(path, None);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        let mut machine = self.alive("fsync directory", dir)?;
+        machine.strike(Call::SyncDir, "fsync directory", dir)?;
+        let changes = std::mem::take(&mut machine.name_changes);
+        for (path, inode) in changes {
+            if path.parent() == Some(dir) {
+                machine.name_is_durable(path, inode);
+            } else {
+                machine.name_changes.push((path, inode));
+            }
+        }
+        Ok(())
+    }
+
+    fn free_bytes(&self, dir: &Path) -> Result<u64> {
+        let machine = self.alive("statvfs", dir)?;
+        Ok(machine.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(machine.used())))
+    }
+}
+
+// === impl FakeFile ===
+
+impl DiskFile for FakeFile {
+    fn write_at(&mut self, offset: u64, parts: &[Bytes]) -> Result<()> {
+        let mut machine = self.disk.alive("write", &self.path)?;
+        let mut content = parts.concat();
+        machine.strike(Call::Write, "write", &self.path)?;
+        let torn = machine.strike(Call::TornWrite, "write", &self.path);
+        if torn.is_err() {
+            content.truncate(content.len() / 2);
+        }
+        let size = machine.inodes.get(&self.inode).map_or(0, |inode| inode.now.len());
+        let growth = (offset as usize + content.len()).saturating_sub(size) as u64;
+        let free = machine.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(machine.used()));
+        let full = growth > free;
+        if full {
+            content.truncate(content.len() - (growth - free) as usize);
+        }
+        if let Some(inode) = machine.inodes.get_mut(&self.inode) {
+            inode.change(Change::Write { offset: offset as usize, content });
+        }
+        if full {
+            return Err(Error::DiskFull { path: self.path.clone(), wanted_bytes: 0, free_bytes: free });
+        }
+        torn
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let mut machine = self.disk.alive("read", &self.path)?;
+        machine.strike(Call::Read, "read", &self.path)?;
+        let content = machine.inodes.get(&self.inode).map_or(&[][..], |inode| &inode.now);
+        let from = content.get(offset as usize..).unwrap_or_default();
+        let length = from.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&from[..length]);
+        Ok(length)
+    }
+
+    fn sync_data(&mut self) -> Result<()> {
+        let mut machine = self.disk.alive("fdatasync", &self.path)?;
+        let struck = machine.strike(Call::Sync, "fdatasync", &self.path);
+        machine.syncs += u64::from(struck.is_ok());
+        if let Some(inode) = machine.inodes.get_mut(&self.inode) {
+            let changes = std::mem::take(&mut inode.changes);
+            if struck.is_ok() {
+                changes.into_iter().for_each(|change| apply(&mut inode.durable, &change));
+            }
+        }
+        struck
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<()> {
+        let mut machine = self.disk.alive("truncate", &self.path)?;
+        machine.strike(Call::SetLen, "truncate", &self.path)?;
+        if let Some(inode) = machine.inodes.get_mut(&self.inode) {
+            inode.change(Change::SetLen(len as usize));
+        }
+        Ok(())
+    }
+
+    fn size(&self) -> Result<u64> {
+        let machine = self.disk.alive("stat", &self.path)?;
+        Ok(machine.inodes.get(&self.inode).map_or(0, |inode| inode.now.len() as u64))
+    }
+}
+
+// === impl Machine ===
+
+impl Machine {
+    fn strike(&mut self, call: Call, action: &'static str, path: &Path) -> Result<()> {
+        let Some(fault) = self.faults.get_mut(&call) else { return Ok(()) };
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return Ok(());
+        }
+        if fault.times == 0 {
+            return Ok(());
+        }
+        fault.times -= 1;
+        Err(Error::io(action, path, io::Error::other("asked for by the test")))
+    }
+
+    fn new_inode(&mut self) -> u64 {
+        self.next_inode += 1;
+        self.inodes.insert(self.next_inode, Inode::default());
+        self.next_inode
+    }
+
+    fn change_name(&mut self, path: &Path, inode: Option<u64>) {
+        match inode {
+            Some(inode) => self.names.insert(path.to_owned(), inode),
+            None => self.names.remove(path),
+        };
+        self.name_changes.push((path.to_owned(), inode));
+    }
+
+    fn name_is_durable(&mut self, path: PathBuf, inode: Option<u64>) {
+        match inode {
+            Some(inode) => self.durable_names.insert(path, inode),
+            None => self.durable_names.remove(&path),
+        };
+    }
+
+    fn used(&self) -> u64 {
+        self.names.values().filter_map(|inode| self.inodes.get(inode)).map(|inode| inode.now.len() as u64).sum()
+    }
+}
+
+// === impl Inode ===
+
+impl Inode {
+    fn change(&mut self, change: Change) {
+        apply(&mut self.now, &change);
+        self.changes.push(change);
+    }
+
+    fn lose_power(&mut self, dice: &mut Dice) {
+        let mut changes = std::mem::take(&mut self.changes);
+        if dice.chance(50) {
+            let kept = dice.below(changes.len() as u64 + 1) as usize;
+            let torn = changes.get(kept).cloned();
+            changes.truncate(kept);
+            if let Some(Change::Write { offset, mut content }) = torn {
+                content.truncate(dice.below(content.len() as u64 + 1) as usize);
+                changes.push(Change::Write { offset, content });
+            }
+            changes.iter().for_each(|change| apply(&mut self.durable, change));
+        } else {
+            for change in &changes {
+                self.keep_sectors(change, dice);
+            }
+        }
+        self.now = self.durable.clone();
+    }
+
+    fn keep_sectors(&mut self, change: &Change, dice: &mut Dice) {
+        let Change::Write { offset, content } = change else { return apply(&mut self.durable, change) };
+        let mut at = *offset;
+        let end = offset + content.len();
+        while at < end {
+            let next = (at / SECTOR + 1) * SECTOR;
+            let next = next.min(end);
+            if dice.chance(50) {
+                let piece = content[at - offset..next - offset].to_vec();
+                apply(&mut self.durable, &Change::Write { offset: at, content: piece });
+            }
+            at = next;
+        }
+    }
+}
+
+fn apply(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write { content: piece, .. } if piece.is_empty() => {}
+        Change::Write { offset, content: piece } => {
+            let end = offset + piece.len();
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[*offset..end].copy_from_slice(piece);
+        }
+        Change::SetLen(len) => content.resize(*len, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_power_cut_takes_what_was_not_synced_and_nothing_else() {
+        for seed in 0..50 {
+            let disk = FakeDisk::new();
+            let dir = Path::new("/d");
+            disk.create_dir_all(dir).unwrap();
+            let mut kept = disk.create(&dir.join("kept")).unwrap();
+            kept.write_at(0, &[Bytes::from_static(b"durable")]).unwrap();
+            kept.sync_data().unwrap();
+            disk.sync_dir(dir).unwrap();
+            kept.write_at(7, &[Bytes::from_static(b"lost?")]).unwrap();
+            let next = disk.power_cut(seed);
+            let content = next.content(&dir.join("kept")).unwrap();
+            assert!(b"durablelost?".starts_with(&content), "seed {seed}");
+            assert!(content.starts_with(b"durable"), "seed {seed}");
+            assert!(kept.write_at(0, &[Bytes::from_static(b"x")]).is_err(), "the old life is over");
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_not_synced_can_be_lost() {
+        let lost = (0..50).filter(|seed| {
+            let disk = FakeDisk::new();
+            disk.create_dir_all(Path::new("/d")).unwrap();
+            let mut file = disk.create(Path::new("/d/f")).unwrap();
+            file.sync_data().unwrap();
+            disk.power_cut(*seed).list(Path::new("/d")).unwrap().is_empty()
+        });
+        assert!((1..50).contains(&lost.count()));
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_made_good_by_the_next() {
+        let disk = FakeDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let mut file = disk.create(Path::new("/d/f")).unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_at(0, &[Bytes::from_static(b"gone")]).unwrap();
+        disk.fail(Call::Sync, 0, 1);
+        assert!(file.sync_data().is_err());
+        file.sync_data().unwrap();
+        assert_eq!(disk.content(Path::new("/d/f")).unwrap(), b"gone");
+        assert_eq!(disk.power_cut(1).content(Path::new("/d/f")).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits_and_says_so() {
+        let disk = FakeDisk::new();
+        disk.create_dir_all(Path::new("/d")).unwrap();
+        let mut file = disk.create(Path::new("/d/f")).unwrap();
+        disk.set_capacity(Some(3));
+        let error = file.write_at(0, &[Bytes::from_static(b"abcdef")]).unwrap_err();
+        assert!(matches!(error, Error::DiskFull { free_bytes: 3, .. }), "{error}");
+        assert_eq!(disk.content(Path::new("/d/f")).unwrap(), b"abc");
+    }
+}
