@@ -95,6 +95,7 @@ impl Journal {
             cursor: Location { segment: current, offset: end },
             next_segment,
             state: State::Open,
+            telling: None,
             roll_failed: None,
             refuse_delete: false,
             close_failed: None,
@@ -130,7 +131,7 @@ impl Journal {
         let mut queue = self.shared.queue.lock();
         match &queue.state {
             State::Open => {}
-            State::Failing(error) | State::Failed(error) => return Err(error.clone()),
+            State::Failed(error) => return Err(error.clone()),
             State::Closed => return Err(self.shared.stopped()),
         }
         let location = queue.cursor;
@@ -156,11 +157,13 @@ impl Journal {
             return Err(too_long(&self.shared.options.name, snapshot.len() as u64, u32::MAX));
         };
         let mut queue = self.shared.queue.lock();
+        if let Some(error) = &queue.telling {
+            return Err(error.clone());
+        }
         match &queue.state {
             State::Open => {}
             // The writer knows by itself that the old segment is not to be written.
             State::Failed(_) => queue.state = State::Open,
-            State::Failing(error) => return Err(error.clone()),
             State::Closed => return Err(self.shared.stopped()),
         }
         let segment = queue.next_segment;
@@ -175,7 +178,7 @@ impl Journal {
     /// Says whether nothing can be appended before a [`Self::roll`], or the last roll failed.
     pub fn needs_roll(&self) -> bool {
         let queue = self.shared.queue.lock();
-        queue.roll_failed.is_some() || matches!(queue.state, State::Failing(_) | State::Failed(_))
+        queue.roll_failed.is_some() || matches!(queue.state, State::Failed(_))
     }
 
     /// Reads records from `from` on, which is the place of a record or has offset 0.
@@ -214,7 +217,7 @@ impl Journal {
         let mut queue = self.shared.queue.lock();
         match &queue.state {
             State::Open => {}
-            State::Failing(error) | State::Failed(error) => return Err(error.clone()),
+            State::Failed(error) => return Err(error.clone()),
             State::Closed => return Err(self.shared.stopped()),
         }
         let refused = std::mem::take(&mut queue.refuse_delete);
@@ -232,7 +235,7 @@ impl Journal {
         let mut queue = self.shared.queue.lock();
         match &queue.state {
             State::Open => {}
-            State::Failing(error) | State::Failed(error) => return Ticket::ready(Err(error.clone())),
+            State::Failed(error) => return Ticket::ready(Err(error.clone())),
             State::Closed => return Ticket::ready(Err(self.shared.stopped())),
         }
         let (resolver, synced) = ticket();
@@ -251,7 +254,7 @@ impl Journal {
         let Some(writer) = self.writer.lock().take() else { return Ok(()) };
         let mut queue = self.shared.queue.lock();
         let failed = match std::mem::replace(&mut queue.state, State::Closed) {
-            State::Failing(error) | State::Failed(error) => Some(error),
+            State::Failed(error) => Some(error),
             State::Open | State::Closed => None,
         };
         queue.commands.push(Command::Close);

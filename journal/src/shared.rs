@@ -35,6 +35,8 @@ pub(crate) struct Queue {
     /// Number of the next segment; no number is used twice.
     pub(crate) next_segment: u64,
     pub(crate) state: State,
+    /// Why appends have failed whose `done` is being told just now. A snapshot would stand for them still.
+    pub(crate) telling: Option<Error>,
     /// Why the last roll did not happen.
     pub(crate) roll_failed: Option<Error>,
     /// The next deletion was perhaps computed for a snapshot that is not there.
@@ -46,9 +48,7 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) enum State {
     Open,
-    /// Failed, and those who lost records by it are being told: their snapshots would not know yet.
-    Failing(Error),
-    /// Failed: a roll comes next.
+    /// The current segment was given up: a roll comes next.
     Failed(Error),
     Closed,
 }

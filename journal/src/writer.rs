@@ -347,12 +347,13 @@ impl Writer {
         if closed {
             queue.close_failed = Some(error.clone());
         } else if self.poisoned.is_some() {
-            queue.state = State::Failing(error.clone());
+            queue.state = State::Failed(error.clone());
         }
         let lost = |command: &Command| matches!(command, Command::Roll { .. });
         if rest.iter().chain(&enqueued).any(lost) {
             queue.roll_has_failed(&error);
         }
+        queue.telling = Some(error.clone());
         drop(queue);
         for append in group {
             tell(append.done, Err(error.clone()));
@@ -366,10 +367,7 @@ impl Writer {
                 Command::Roll { .. } | Command::Delete { .. } => {}
             }
         }
-        let mut queue = self.shared.queue.lock();
-        if matches!(queue.state, State::Failing(_)) {
-            queue.state = State::Failed(error);
-        }
+        self.shared.queue.lock().telling = None;
     }
 
     fn publish(&self, end: u64) {
