@@ -16,6 +16,8 @@ pub(crate) const HEAD_LEN: usize = 24;
 pub(crate) const ALIGN: u64 = 8;
 /// Flag of the snapshot.
 pub(crate) const SNAPSHOT: u8 = 1;
+/// Flag of a frame that covers a hole: its payload is whatever was there.
+pub(crate) const VOID: u8 = 2;
 const PADDING: [u8; ALIGN as usize] = [0; ALIGN as usize];
 
 /// What a segment says of itself.
@@ -132,7 +134,7 @@ impl Head {
     pub(crate) fn decode(bytes: &[u8], seed: Seed, offset: u64) -> Option<Self> {
         let bytes = bytes.get(..HEAD_LEN)?;
         // Cheap tests first: this runs at every eighth byte while looking for the next frame.
-        if bytes[5] > SNAPSHOT || bytes[6] != 0 || bytes[7] != 0 {
+        if bytes[5] > VOID || bytes[6] != 0 || bytes[7] != 0 {
             return None;
         }
         if crc32c_append(seed.at(offset), &bytes[..20]) != u32_at(bytes, 20) {

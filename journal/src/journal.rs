@@ -46,7 +46,8 @@ pub enum Durability {
     /// Once it is on the disk.
     Synced,
     /// Once it is written: it survives the end of the process. A power cut can take it until the next sync, which comes
-    /// with the next synced append, at the latest one second later, before segments are deleted, and at close.
+    /// with the next synced append, at the latest one second later, before segments are deleted, and at close. If that
+    /// sync fails it is gone from the log, and lives on in the snapshot of the roll that has to follow.
     Lazy,
 }
 

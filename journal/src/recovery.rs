@@ -8,11 +8,14 @@ use millstream_core::{Error, Result};
 use millstream_io::{Disk, DiskFile};
 
 use crate::counters::{Counters, add};
-use crate::format::{DATA_START, HEADER_LEN, Header, SNAPSHOT, Seed};
+use crate::format::{DATA_START, HEAD_LEN, HEADER_LEN, Head, Header, SNAPSHOT, Seed, VOID};
 use crate::journal::{Location, Options};
 use crate::quarantine::{self, Quarantined};
 use crate::scan::{Found, Scanner};
 use crate::segment;
+
+/// Bytes written again at once.
+const REWRITE_CHUNK: u64 = 1 << 20;
 
 /// What an opening found.
 #[derive(Debug, Clone)]
@@ -236,8 +239,10 @@ impl Opening<'_> {
             }
         }
         for (candidate, scanned) in candidates[first..].iter().zip(&scanned) {
+            // Older segments were synced before the next one was begun.
+            let newest = candidates.last().is_some_and(|newest| newest.number == candidate.number) && !gave_up;
             for (offset, length) in &scanned.damage {
-                self.set_aside(candidate.number, *offset, *length, *offset >= scanned.durable_to);
+                self.set_aside(candidate.number, *offset, *length, newest && *offset >= scanned.durable_to);
             }
         }
         let mut segments: BTreeMap<u64, u64> =
@@ -246,7 +251,7 @@ impl Opening<'_> {
         let newest = candidates.last().zip(scanned.last());
         let torn_tail_bytes = newest.map_or(0, |(_, segment)| segment.tail);
         let (file, end) = match newest {
-            Some((candidate, segment)) => (self.accept(candidate.number, segment.valid_end)?, segment.valid_end),
+            Some((candidate, segment)) => (self.accept(log_id, candidate.number, segment)?, segment.valid_end),
             None => {
                 let header = Header { log_id, segment: self.next_segment, previous: 0, previous_end: 0 };
                 self.next_segment += 1;
@@ -282,6 +287,8 @@ impl Opening<'_> {
                 Found::Frame { head, payload, .. } if head.flags == SNAPSHOT => {
                     scanned.snapshot = Some(payload);
                     scanned.valid_end = scanner.position();
+                    // A segment gets its name after its snapshot was synced.
+                    scanned.durable_to = scanned.valid_end;
                 }
                 Found::Frame { offset, head, payload } => {
                     let location = Location { segment: candidate.number, offset };
@@ -296,12 +303,36 @@ impl Opening<'_> {
         }
     }
 
-    /// Cuts the newest segment at `end` and makes what is kept durable: it may have been in memory only, and it is about
-    /// to be served as stored.
-    fn accept(&self, number: u64, end: u64) -> Result<Box<dyn DiskFile>> {
+    /// Cuts the newest segment behind its last frame and makes what is kept durable: it may have been in memory only, and
+    /// it is about to be served as stored.
+    ///
+    /// What is not known to have been synced is written again: after a sync that failed under an earlier process, the
+    /// kernel takes those pages for clean, and a sync alone would not write them. Holes there become void frames, so
+    /// that later openings do not take them for damage of what was stored.
+    fn accept(&self, log_id: u128, number: u64, scanned: &Scanned) -> Result<Box<dyn DiskFile>> {
         let mut file = self.disk.open(&self.dir.join(segment::name(number)))?;
+        let end = scanned.valid_end;
         if file.size()? != end {
             file.set_len(end)?;
+        }
+        let mut at = scanned.durable_to;
+        while at < end {
+            let mut chunk = vec![0; (end - at).min(REWRITE_CHUNK) as usize];
+            let read = file.read_at(at, &mut chunk)?;
+            if read == 0 {
+                break;
+            }
+            chunk.truncate(read);
+            file.write_at(at, &[chunk.into()])?;
+            at += read as u64;
+        }
+        let seed = Seed::new(log_id, number);
+        for (offset, length) in scanned.damage.iter().filter(|(offset, _)| *offset >= scanned.durable_to) {
+            let Some(length) = length.checked_sub(HEAD_LEN as u64).and_then(|length| u32::try_from(length).ok()) else {
+                continue;
+            };
+            let head = Head { length, kind: 0, flags: VOID, durable_to: scanned.durable_to, payload_crc: 0 };
+            file.write_at(*offset, &[Bytes::copy_from_slice(&head.encode(seed, *offset))])?;
         }
         file.sync_data()?;
         self.disk.sync_dir(self.dir)?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use millstream_core::Result;
 use millstream_io::DiskFile;
 
-use crate::format::{ALIGN, HEAD_LEN, Head, Seed, frame_len};
+use crate::format::{ALIGN, HEAD_LEN, Head, Seed, VOID, frame_len};
 
 /// Bytes read at once. Larger frames are read by themselves.
 const WINDOW: usize = 256 << 10;
@@ -47,6 +47,8 @@ pub(crate) enum Found {
 
 enum At {
     Frame(Head, Bytes),
+    /// A hole that an earlier opening dealt with.
+    Void(Head),
     /// The head is whole, the payload is not.
     BadPayload(Head),
     Nothing,
@@ -69,18 +71,24 @@ impl Scanner {
     /// # Errors
     /// A failed read; the position stays.
     pub(crate) fn next(&mut self, end: u64) -> Result<Found> {
-        let start = self.position;
-        if start >= end {
-            return Ok(Found::End);
-        }
+        let mut start = self.position;
         let mut at = start;
         loop {
+            if start >= end {
+                return Ok(Found::End);
+            }
             match self.look(at, end)? {
+                At::Void(head) if at == start => {
+                    at += frame_len(u64::from(head.length));
+                    start = at;
+                    self.position = at;
+                    continue;
+                }
                 At::Frame(head, payload) if at == start => {
                     self.position = at + frame_len(u64::from(head.length));
                     return Ok(Found::Frame { offset: at, head, payload });
                 }
-                At::Frame(..) => {
+                At::Frame(..) | At::Void(_) => {
                     self.position = at;
                     return Ok(Found::Damage { offset: start, length: at - start });
                 }
@@ -100,6 +108,9 @@ impl Scanner {
         let length = head.length as usize;
         if end - at < HEAD_LEN as u64 + u64::from(head.length) {
             return Ok(At::BadPayload(head));
+        }
+        if head.flags == VOID {
+            return Ok(At::Void(head));
         }
         let payload = if HEAD_LEN + length > WINDOW {
             let mut payload = vec![0; length];

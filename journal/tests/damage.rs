@@ -253,9 +253,14 @@ fn a_hole_that_was_never_synced_is_told_apart_from_damage() {
     store(&journal, "last");
     journal.close().unwrap();
     let bad = with(&disk, 1, |content| content[hole.offset as usize] ^= 1);
-    let (_journal, recovered) = open(&bad);
+    let (journal, recovered) = open(&bad);
     assert_eq!(texts(&recovered), ["known", "last"]);
     assert!(recovered.quarantined[0].unconfirmed);
+    store(&journal, "on");
+    let (journal, recovered) = open(&bad.power_cut(0));
+    assert_eq!(texts(&recovered), ["known", "last", "on"]);
+    assert!(recovered.quarantined.is_empty(), "told once");
+    assert_eq!((read_all(&journal, Location { segment: 1, offset: 0 }).len(), journal.stats().damaged), (3, 0));
     let bad = with(&disk, 1, |content| content[known.offset as usize] ^= 1);
     let (_journal, recovered) = open(&bad);
     assert!(!recovered.quarantined[0].unconfirmed);

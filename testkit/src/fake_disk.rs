@@ -64,6 +64,7 @@ struct Machine {
     capacity: Option<u64>,
     faults: HashMap<Call, Fault>,
     syncs: u64,
+    strikes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -190,6 +191,11 @@ impl FakeDisk {
     /// Successful calls of `fdatasync` so far.
     pub fn syncs(&self) -> u64 {
         self.machine.lock().syncs
+    }
+
+    /// Calls failed so far because [`Self::fail`] asked for it.
+    pub fn strikes(&self) -> u64 {
+        self.machine.lock().strikes
     }
 
     /// The content of a file; `None` when there is no such file.
@@ -374,6 +380,7 @@ impl Machine {
             return Ok(());
         }
         fault.times -= 1;
+        self.strikes += 1;
         Err(Error::io(action, path, io::Error::other("asked for by the test")))
     }
 
