@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use millstream_core::{Error, Result};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
 /// Flume's lock file, so that a Java agent on the same directory is refused too.
@@ -26,7 +27,7 @@ impl DirLock {
     /// not see), and another handle of the same process does not release it.
     ///
     /// # Errors
-    /// [`Error::InUse`] with the holder's process id, when another has it.
+    /// [`Error::InUse`] with the holder's process id, when another has it; `Io` where the file system cannot lock.
     pub fn acquire(dir: &Path) -> Result<Self> {
         let path = dir.join(LOCK_FILE);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -38,7 +39,11 @@ impl DirLock {
             l_len: 0,
             l_pid: 0,
         };
-        if fcntl(&file, FcntlArg::F_OFD_SETLK(&request)).is_err() {
+        if let Err(errno) = fcntl(&file, FcntlArg::F_OFD_SETLK(&request)) {
+            if !matches!(errno, Errno::EAGAIN | Errno::EACCES) {
+                // A file system without locks, say: nobody holds it.
+                return Err(Error::io("lock", &path, errno.into()));
+            }
             let mut holder = String::new();
             // What the holder wrote is a hint; the lock itself is the truth.
             let _ = file.read_to_string(&mut holder);
@@ -48,11 +53,11 @@ impl DirLock {
             };
             return Err(Error::InUse { path: dir.to_owned(), holder });
         }
-        let noted = file
+        // For the message above alone: a full disk, on which this fails, must not keep the holder from starting.
+        let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()));
-        noted.map_err(|error| Error::io("write", &path, error))?;
         debug_assert!(file.as_raw_fd() >= 0, "an open file has a descriptor");
         Ok(Self { _file: file, path: dir.to_owned() })
     }
