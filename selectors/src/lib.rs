@@ -1,1 +1,10 @@
-//! Placeholder crate root; replaced by its first component.
+//! Selectors: they choose the channels of each event.
+//!
+//! One file each; a program finds them by name in [`SELECTORS`].
+
+pub mod replicating;
+
+use millstream_core::SelectorSpec;
+
+/// Every selector of this crate, in documentation order.
+pub static SELECTORS: &[&SelectorSpec] = &[&replicating::SPEC];
