@@ -1,1 +1,14 @@
-//! Placeholder crate root; replaced by its first component.
+//! Sources: they bring events in, from files and peers.
+//!
+//! One file or folder each; a program finds them by name in [`SOURCES`].
+
+pub mod seq;
+//pub mod spooldir;
+#[cfg(test)]
+mod testing;
+mod window;
+
+use millstream_core::SourceSpec;
+
+/// Every source of this crate, in documentation order.
+pub static SOURCES: &[&SourceSpec] = &[&seq::SPEC];
