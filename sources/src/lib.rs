@@ -3,7 +3,7 @@
 //! One file or folder each; a program finds them by name in [`SOURCES`].
 
 pub mod seq;
-//pub mod spooldir;
+pub mod spooldir;
 #[cfg(test)]
 mod testing;
 mod window;
@@ -11,4 +11,4 @@ mod window;
 use millstream_core::SourceSpec;
 
 /// Every source of this crate, in documentation order.
-pub static SOURCES: &[&SourceSpec] = &[&seq::SPEC];
+pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &seq::SPEC];

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{
-    Batch, Channel, ChannelProcessor, ChannelRef, ChannelTotals, ComponentStatus, Error, Fut, Limit, Result, Room,
-    Route, Routes, Selector, Setting, Source, SourceContext, Stopper, Take, Ticket, stop_token,
+    Batch, Channel, ChannelProcessor, ChannelRef, ChannelTotals, ComponentStatus, Error, Fut, Limit, MetricName,
+    Result, Room, Route, Routes, Selector, Setting, Source, SourceContext, Stopper, Take, Ticket, stop_token,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -40,6 +40,7 @@ pub(crate) struct Running {
     stopper: Stopper,
     task: JoinHandle<Result<()>>,
     pub(crate) status: Arc<ComponentStatus>,
+    pub(crate) cx: SourceContext,
 }
 
 pub(crate) fn setting(key: &str, value: &str) -> Setting {
@@ -59,7 +60,7 @@ pub(crate) fn start(source: Box<dyn Source>, channel: &Arc<TestChannel>) -> Runn
     let channel: ChannelRef = Arc::clone(channel) as _;
     let processor = Arc::new(ChannelProcessor::new(vec![], Box::new(All), vec![channel]));
     let cx = SourceContext { name: "r1".into(), processor, status: Arc::clone(&status), stop };
-    Running { stopper, task: tokio::spawn(source.run(cx)), status }
+    Running { stopper, task: tokio::spawn(source.run(cx.clone())), status, cx }
 }
 
 impl Running {
@@ -72,6 +73,16 @@ impl Running {
     /// Waits until it ends by itself.
     pub(crate) async fn outcome(self) -> Result<()> {
         tokio::time::timeout(PATIENCE, self.task).await.expect("the source ends in time").unwrap()
+    }
+
+    /// Waits until `counter` is at least `value`.
+    pub(crate) async fn until_counted(&self, counter: MetricName, value: u64) {
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while self.status.counters().value(counter) < value {
+                tokio::task::yield_now().await;
+            }
+        });
+        waited.await.expect("counted in time");
     }
 
     /// Ends it where it is, as a crash would.
@@ -106,6 +117,11 @@ impl TestChannel {
 
     pub(crate) fn stored(&self) -> Stored {
         self.stored.borrow().clone()
+    }
+
+    /// As if everything before `end` of `origin` had been stored in an earlier life.
+    pub(crate) fn cover(&self, origin: &str, end: u64) {
+        self.stored.send_modify(|stored| _ = stored.covered.insert(origin.to_owned(), end));
     }
 
     /// The next `count` calls for room find none.

@@ -1,0 +1,436 @@
+//! Reads files that are put into a directory, one event per line.
+//!
+//! A file is read from its start, oldest file first. One that still grows is followed until nothing changed for
+//! `quietMillis`; its last line, if no newline ends it, is held until then. While it is followed the next ones wait: a log
+//! that never ends belongs to a tailing source. Then the file is renamed (`fileSuffix`) or deleted (`deletePolicy`).
+//!
+//! # Delivery
+//! A file is completed only after every required channel has all of it. Positions are stored by the channels together
+//! with the events, so after a crash a durable channel gets each line once; a channel that forgets gets an uncompleted
+//! file again from its start. Nothing else is written: `trackerDir` has no effect.
+//!
+//! # Errors
+//! A bad file does not end the source. It is renamed to `.REJECTED`, counted (`EventReadFail`) and logged with the reason;
+//! events before the bad place stay delivered. A file that may not be opened is left where it is and tried again. Flume
+//! stops in all these cases.
+//!
+//! # Source
+//! `org.apache.flume.source.SpoolDirectorySource` (Flume 1.11). Different on purpose: an empty file gives no event (there
+//! one with an empty body); a file that grows is followed (there an error).
+
+mod charset;
+mod completing;
+mod following;
+mod line;
+mod listing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::{
+    Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Reaction, Result, Source, SourceContext, SourceSpec,
+    optional, required, unset,
+};
+use regex::Regex;
+
+use crate::window::{Progress, Window, pause};
+use charset::Decoder;
+use completing::{Completed, Completing};
+use following::{Following, Reading, Step, Unopened};
+use listing::{Listing, Order};
+
+/// The declaration.
+pub static SPEC: SourceSpec = SourceSpec {
+    name: "spooldir",
+    aliases: &["org.apache.flume.source.SpoolDirectorySource"],
+    summary: "Reads files that are put into a directory, one event per line.",
+    options: OPTIONS,
+    build: |options| Ok(Box::new(SpoolDir::from_options(options)?)),
+};
+
+const OPTIONS: &[OptionSpec] = &[
+    required("spoolDir", Kind::Path, "The directory; must exist and be writable."),
+    optional("fileSuffix", Kind::Text, ".COMPLETED", "What a completed file is renamed to end with."),
+    optional("deletePolicy", Kind::Choice(&["never", "immediate"]), "never", "Whether completed files are deleted."),
+    optional("fileHeader", Kind::Bool, "false", "Adds a header with the file's absolute path."),
+    optional("fileHeaderKey", Kind::Text, "file", "Name of that header."),
+    optional("basenameHeader", Kind::Bool, "false", "Adds a header with the file's name."),
+    optional("basenameHeaderKey", Kind::Text, "basename", "Name of that header."),
+    optional("includePattern", Kind::Text, "^.*$", "Regular expression for the whole name of files to read."),
+    optional(
+        "ignorePattern",
+        Kind::Text,
+        "^$",
+        "Regular expression for the whole name of files and directories to skip.",
+    ),
+    optional("trackerDir", Kind::Text, ".flumespool", "No effect: the channels remember the positions."),
+    optional("trackingPolicy", Kind::Choice(&["rename", "tracker_dir"]), "rename", "Only rename is built in."),
+    optional("consumeOrder", Kind::Choice(&["oldest", "youngest", "random"]), "oldest", "Which file comes first."),
+    optional("pollDelay", Kind::Millis, "500", "Wait between two looks at the directory."),
+    optional("recursiveDirectorySearch", Kind::Bool, "false", "Reads the directories below too."),
+    optional("maxBackoff", Kind::Millis, "4000", "Longest wait before a refused batch is offered again."),
+    optional("batchSize", Kind::Int(1, u32::MAX as i64), "100", "Most events of one batch."),
+    optional("inputCharset", Kind::Text, "UTF-8", "UTF-8, US-ASCII or ISO-8859-1; bodies are UTF-8."),
+    optional(
+        "decodeErrorPolicy",
+        Kind::Choice(&["FAIL", "REPLACE", "IGNORE"]),
+        "FAIL",
+        "Bytes that are no characters: set the file aside, replace them by U+FFFD, or drop them.",
+    ),
+    optional("deserializer", Kind::Choice(&["LINE", LINE_CLASS]), "LINE", "Only LINE is built in."),
+    optional(
+        "deserializer.maxLineLength",
+        Kind::Int(1, i64::MAX),
+        "2048",
+        "Longest body in characters, at most 64 Mi; the rest of the line is the next event.",
+    ),
+    optional("deserializer.outputCharset", Kind::Choice(&["UTF-8", "UTF8"]), "UTF-8", "Only UTF-8 is built in."),
+    unset("bufferMaxLines", Kind::Int(1, i64::MAX), "No effect, as in Flume."),
+    unset("bufferMaxLineLength", Kind::Int(1, i64::MAX), "Old name of deserializer.maxLineLength; wins over it."),
+    optional("quietMillis", Kind::Millis, "200", "A file is whole when nothing changed for so long."),
+];
+
+const LINE_CLASS: &str = "org.apache.flume.serialization.LineDeserializer$Builder";
+
+/// How often a file that still grows is looked at, at most.
+const FOLLOW_DELAY: Duration = Duration::from_millis(100);
+
+/// Reads the files of a directory.
+#[derive(Debug)]
+struct SpoolDir {
+    /// For errors about the directory, which is looked at only when the source runs.
+    options: Options,
+    dir: PathBuf,
+    listing: Listing,
+    reading: Arc<Reading>,
+    completing: Completing,
+    poll_delay: Duration,
+    max_backoff: Duration,
+}
+
+/// The files that cannot be dealt with and were told about.
+#[derive(Debug, Default)]
+struct Told {
+    /// Not opened; tried again at every look.
+    refused: HashSet<PathBuf>,
+    /// By origin: read as far as it goes, and could not be renamed. Not touched again.
+    stuck: HashSet<Arc<str>>,
+    /// The directory cannot be listed.
+    unlisted: bool,
+}
+
+/// The running source.
+struct Spooling {
+    cx: SourceContext,
+    window: Window,
+    told: Told,
+    reading: Arc<Reading>,
+    completing: Completing,
+    max_backoff: Duration,
+}
+
+// === impl SpoolDir ===
+
+impl SpoolDir {
+    fn from_options(options: &Options) -> Result<Self> {
+        let suffix = options.text("fileSuffix")?;
+        if suffix.is_empty() {
+            return Err(
+                options.refuse("fileSuffix", "expected a suffix, got none: completed files would be read again")
+            );
+        }
+        if options.text("trackingPolicy")?.eq_ignore_ascii_case("tracker_dir") {
+            let problem = "tracker_dir is not built in; use rename, or deletePolicy = immediate";
+            return Err(options.refuse("trackingPolicy", problem));
+        }
+        let order = match options.text("consumeOrder")?.to_ascii_lowercase().as_str() {
+            "youngest" => Order::Youngest,
+            "random" => Order::Random,
+            _ => Order::Oldest,
+        };
+        let dir = options.path("spoolDir")?;
+        let patterns = (pattern(options, "includePattern")?, pattern(options, "ignorePattern")?);
+        let recursive = options.bool("recursiveDirectorySearch")?;
+        let header = |flag, key| Ok::<_, Error>(options.bool(flag)?.then_some(options.text(key)?.to_owned()));
+        let length_key = match options.find("bufferMaxLineLength") {
+            Some(_) => "bufferMaxLineLength",
+            None => "deserializer.maxLineLength",
+        };
+        let reading = Reading {
+            batch_events: options.int("batchSize")?,
+            most_units: options.int::<usize>(length_key)?.min(line::MOST_UNITS),
+            decoder: Decoder::from_options(options)?,
+            quiet: options.millis("quietMillis")?,
+            file_header: header("fileHeader", "fileHeaderKey")?,
+            basename_header: header("basenameHeader", "basenameHeaderKey")?,
+        };
+        Ok(Self {
+            listing: Listing::new(dir.clone(), patterns, suffix.to_owned(), recursive, order),
+            dir,
+            reading: Arc::new(reading),
+            completing: Completing {
+                delete: options.text("deletePolicy")?.eq_ignore_ascii_case("immediate"),
+                suffix: suffix.to_owned(),
+            },
+            poll_delay: options.millis("pollDelay")?,
+            max_backoff: options.millis("maxBackoff")?,
+            options: options.clone(),
+        })
+    }
+
+    /// Refuses a directory in which files could not be completed.
+    fn check_directory(&self) -> Result<()> {
+        let refuse = |problem: String| Err(self.options.refuse("spoolDir", problem));
+        let dir = self.dir.display();
+        if !self.dir.is_dir() {
+            return refuse(format!("expected a directory, but {dir} is not there or is none; create it"));
+        }
+        let canary = self.dir.join(format!(".flume-spooldir-perm-check-{}.canary", std::process::id()));
+        let written = OpenOptions::new().write(true).create(true).truncate(true).open(&canary);
+        if let Err(error) = written.and_then(|_| std::fs::remove_file(&canary)) {
+            return refuse(format!(
+                "cannot write into {dir}: {error}; completed files are renamed there, so permit it"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn spool(self, cx: SourceContext) -> Result<()> {
+        self.check_directory()?;
+        cx.status.ready();
+        let Self { mut listing, reading, completing, poll_delay, max_backoff, .. } = self;
+        let window = Window::new(max_backoff);
+        let mut spooling = Spooling { cx, window, told: Told::default(), reading, completing, max_backoff };
+        while !spooling.cx.stop.is_stopped() {
+            let scanned;
+            (listing, scanned) = blocking(&spooling.cx, move || {
+                let scanned = listing.scan();
+                (listing, scanned)
+            })
+            .await?;
+            let files = spooling.told.listed(&spooling.cx, scanned);
+            let mut completed = false;
+            for file in files {
+                if spooling.cx.stop.is_stopped() {
+                    break;
+                }
+                completed |= spooling.take_in(file).await?;
+            }
+            if !completed {
+                pause(&spooling.cx, poll_delay).await;
+            }
+        }
+        spooling.window.settle(&spooling.cx).await?;
+        Ok(())
+    }
+}
+
+impl Source for SpoolDir {
+    fn run(self: Box<Self>, cx: SourceContext) -> Fut<'static, Result<()>> {
+        Box::pin(self.spool(cx))
+    }
+}
+
+// === impl Spooling ===
+
+impl Spooling {
+    /// Reads one file to its end; whether it left the directory.
+    async fn take_in(&mut self, path: PathBuf) -> Result<bool> {
+        let (opened, path) = blocking(&self.cx, move || (following::open(&path), path)).await?;
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(Unopened::Gone) => return Ok(false),
+            Err(Unopened::Refused(error)) => {
+                self.told.refused(&self.cx, path, &error);
+                return Ok(false);
+            }
+        };
+        let origin: Arc<str> = opened.1.to_string().into();
+        if self.told.stuck.contains(&origin) {
+            return Ok(false);
+        }
+        let resume = self.cx.resume(&origin);
+        let (reading, at, id) = (Arc::clone(&self.reading), path.clone(), Arc::clone(&origin));
+        match blocking(&self.cx, move || Following::new(&reading, at, opened, id, resume)).await? {
+            Ok(following) => self.follow(following).await,
+            Err(reason) => self.set_aside(path, origin, reason).await,
+        }
+    }
+
+    async fn follow(&mut self, mut following: Following) -> Result<bool> {
+        let (path, origin) = (following.path.clone(), Arc::clone(&following.origin));
+        loop {
+            let (step, reading) = (following, Arc::clone(&self.reading));
+            let found;
+            (following, found) = blocking(&self.cx, move || {
+                let mut following = step;
+                let found = following.step(&reading);
+                (following, found)
+            })
+            .await?;
+            match found {
+                Step::Read(batches) => {
+                    if self.deliver(batches).await? == Progress::Stopped {
+                        return Ok(false);
+                    }
+                }
+                Step::Waiting => {
+                    if pause(&self.cx, self.reading.quiet.min(FOLLOW_DELAY)).await == Progress::Stopped {
+                        return Ok(false);
+                    }
+                }
+                Step::Ended(batches) => {
+                    if self.deliver_all(batches).await? == Progress::Stopped {
+                        return Ok(false);
+                    }
+                    let completing = self.completing.clone();
+                    let outcome;
+                    (following, outcome) = blocking(&self.cx, move || {
+                        let unchanged = following.is_unchanged();
+                        let outcome = unchanged.then(|| completing.complete(&following.path));
+                        (following, outcome)
+                    })
+                    .await?;
+                    match outcome {
+                        // It changed after its end was read: go on.
+                        None => {}
+                        Some(Ok(Completed::Done)) => return self.retire(origin).await,
+                        Some(Ok(Completed::Taken(name))) => {
+                            let reason = format!("{} exists with another content", name.display());
+                            return self.set_aside(path, origin, reason).await;
+                        }
+                        Some(Err(error)) => {
+                            self.told.stuck(&self.cx, origin, &error, "read, but it cannot be completed");
+                            return Ok(false);
+                        }
+                    }
+                }
+                Step::Spoilt(batches, reason) => {
+                    if self.deliver_all(batches).await? == Progress::Stopped {
+                        return Ok(false);
+                    }
+                    return self.set_aside(path, origin, reason).await;
+                }
+                Step::Gone => {
+                    tracing::warn!(file = %path.display(), "taken away while it was read; only its beginning was delivered");
+                    if self.window.settle(&self.cx).await? == Progress::Stopped {
+                        return Ok(false);
+                    }
+                    return self.retire(origin).await;
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self, batches: Vec<Batch>) -> Result<Progress> {
+        for batch in batches {
+            if self.window.deliver(&self.cx, batch).await? == Progress::Stopped {
+                return Ok(Progress::Stopped);
+            }
+        }
+        Ok(Progress::Done)
+    }
+
+    async fn deliver_all(&mut self, batches: Vec<Batch>) -> Result<Progress> {
+        match self.deliver(batches).await? {
+            Progress::Done => self.window.settle(&self.cx).await,
+            Progress::Stopped => Ok(Progress::Stopped),
+        }
+    }
+
+    /// Gives a bad file a name under which it is not read again.
+    async fn set_aside(&mut self, path: PathBuf, origin: Arc<str>, reason: String) -> Result<bool> {
+        let error = Error::corrupt(path.display(), reason);
+        self.cx.status.count(MetricName::EventReadFail, 1);
+        self.cx.status.failed(&error);
+        match blocking(&self.cx, move || completing::set_aside(&path)).await? {
+            Ok(name) => {
+                let remedy = "repair it and move it back under another name; it is then read from its start";
+                tracing::warn!(%error, renamed_to = %name.display(), remedy, "file set aside");
+                self.retire(origin).await
+            }
+            Err(refused) => {
+                tracing::warn!(%error, "file cannot be read");
+                self.told.stuck(&self.cx, origin, &refused, "bad, but it cannot be set aside");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Lets the channels forget a file that left the directory, as its identity may come again.
+    async fn retire(&mut self, origin: Arc<str>) -> Result<bool> {
+        loop {
+            let outcome = match self.cx.processor.retire(Arc::clone(&origin)).await {
+                Ok(delivery) => delivery.stored().await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = outcome else { return Ok(true) };
+            let Reaction::Retry { after } = error.reaction() else { return Err(error) };
+            if pause(&self.cx, after.min(self.max_backoff)).await == Progress::Stopped {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// The files listed; a failed listing is told once, and the next look tries again.
+    fn listed(&mut self, cx: &SourceContext, scanned: Result<Vec<PathBuf>>) -> Vec<PathBuf> {
+        match scanned {
+            Ok(files) => {
+                if std::mem::take(&mut self.unlisted) {
+                    tracing::info!("spool directory is back");
+                }
+                self.refused.retain(|path| path.symlink_metadata().is_ok());
+                files
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.unlisted, true) {
+                    tracing::warn!(%error, "spool directory cannot be listed; bring it back, it goes on by itself");
+                    cx.status.count(MetricName::EventReadFail, 1);
+                    cx.status.failed(&error);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn refused(&mut self, cx: &SourceContext, path: PathBuf, error: &Error) {
+        if self.refused.insert(path) {
+            tracing::warn!(%error, "file may not be read; permit it, it is tried again at every look");
+            cx.status.count(MetricName::EventReadFail, 1);
+            cx.status.failed(error);
+        }
+    }
+
+    fn stuck(&mut self, cx: &SourceContext, origin: Arc<str>, error: &Error, state: &str) {
+        tracing::warn!(%error, state, "file left as it is; permit renaming it and restart the source");
+        cx.status.count(MetricName::GenericProcessingFail, 1);
+        cx.status.failed(error);
+        self.stuck.insert(origin);
+    }
+}
+
+/// Runs file calls where they may block.
+async fn blocking<T: Send + 'static>(cx: &SourceContext, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Panicked { place: format!("source {}", cx.name), message: error.to_string() })
+}
+
+/// A pattern for whole names, as Java's `matches`.
+fn pattern(options: &Options, key: &str) -> Result<Regex> {
+    let text = options.text(key)?;
+    Regex::new(&format!(r"\A(?:{text})\z")).map_err(|error| {
+        let problem =
+            format!("expected a regular expression without look-around or back references, got {text:?}: {error}");
+        options.refuse(key, problem)
+    })
+}
