@@ -1,1 +1,10 @@
-//! Placeholder crate root; replaced by its first component.
+//! Configuration: from text to typed values.
+//!
+//! [`properties`] reads Java property files, [`interpolate`] fills in variables, [`agent`] finds one agent's components.
+//! Nothing here knows which components exist: their options are typed by [`millstream_core::Options`].
+
+pub mod agent;
+pub mod interpolate;
+pub mod properties;
+
+pub use properties::{Entry, load, parse};
