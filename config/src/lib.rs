@@ -7,4 +7,6 @@ pub mod agent;
 pub mod interpolate;
 pub mod properties;
 
+pub use agent::{AgentConfig, ComponentConfig, PartConfig, SinkGroupConfig};
+pub use interpolate::Lookups;
 pub use properties::{Entry, load, parse};

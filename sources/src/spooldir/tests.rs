@@ -244,10 +244,10 @@ async fn undecodable_bytes_are_replaced_or_dropped_when_asked() {
 
 #[tokio::test]
 async fn a_file_that_shrinks_or_is_rewritten_while_it_is_followed_is_set_aside() {
-    let shrink = |file: &File| file.set_len(1).unwrap();
-    let rewrite = |file: &File| file.write_all_at(b"ONE\ntwo\nthree\n", 0).unwrap();
-    let harms: [(&dyn Fn(&File), _); 2] = [(&shrink, "shrank to 1 bytes"), (&rewrite, "was rewritten")];
-    for (harm, reason) in harms {
+    type Harm = fn(&File);
+    let shrink: Harm = |file| file.set_len(1).unwrap();
+    let rewrite: Harm = |file| file.write_all_at(b"ONE\ntwo\nthree\n", 0).unwrap();
+    for (harm, reason) in [(shrink, "shrank to 1 bytes"), (rewrite, "was rewritten")] {
         let (dir, channel) = spool();
         let path = dir.path().join("a");
         write(&path, "one\ntwo\n").unwrap();

@@ -1,0 +1,222 @@
+//! Which components can run, and why the others cannot.
+
+use millstream_core::options::nearest;
+use millstream_core::{Error, Result, Setting};
+
+use super::keys::{AgentKeys, words};
+use super::{AgentConfig, ComponentConfig, PartConfig, SinkGroupConfig};
+
+impl AgentConfig {
+    pub(super) fn fill(&mut self, keys: &AgentKeys) -> Result<()> {
+        for (group, name, place) in keys.unlisted() {
+            let hint =
+                nearest(name, keys.listed(group).0).map_or(String::new(), |near| format!(" or did you mean {near}"));
+            let list = format!("{}.{group}", self.name);
+            self.warnings.push(format!("{place}: not used: {name} is not in {list}; add it there{hint}"));
+        }
+        self.channels = self.components(keys, "channels");
+        self.sources = self.components(keys, "sources");
+        self.sinks = self.components(keys, "sinks");
+        self.sources.retain_mut(|source| keeps(sort_source(source, &self.name), &mut self.warnings));
+        self.sinks.retain_mut(|sink| keeps(sort_sink(sink, &self.name), &mut self.warnings));
+        let channels: Vec<String> = self.channels.iter().map(|channel| channel.name.clone()).collect();
+        self.retain_channels(|name| channels.iter().any(|channel| channel == name));
+        self.fill_groups(keys);
+        self.drop_unconnected_channels();
+        if !keys.listed("configfilters").0.is_empty() {
+            let name = &self.name;
+            self.warnings.push(format!("{name}.configfilters: not built in; use ${{env:NAME}} in the values instead"));
+        }
+        self.usable(keys)
+    }
+
+    /// Keeps the channels for which `survives` holds, and takes away the sources and sinks that cannot work without the
+    /// others. Also for what fails only when it is built.
+    pub fn retain_channels(&mut self, survives: impl Fn(&str) -> bool) {
+        let Self { name, sources, channels, sinks, warnings, .. } = self;
+        channels.retain(|channel| survives(&channel.name));
+        let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
+        let mut connected = |kind: &str, component: &mut ComponentConfig| {
+            let full = format!("{name}.{kind}.{}", component.name);
+            let missing: Vec<String> = component.channels.extract_if(.., |channel| !survives(channel)).collect();
+            let place = &component.channels_place;
+            for channel in &missing {
+                let hint = nearest(channel, known.iter().copied())
+                    .map_or(String::new(), |near| format!("; did you mean {near}?"));
+                warnings
+                    .push(format!("{place}: there is no working channel {channel:?}, so {full} does without it{hint}"));
+            }
+            if component.channels.is_empty() {
+                warnings.push(format!(
+                    "{place}: {full} has no channel left and is not run; give it one of [{}]",
+                    known.join(" ")
+                ));
+            }
+            !component.channels.is_empty()
+        };
+        sources.retain_mut(|source| connected("sources", source));
+        sinks.retain_mut(|sink| connected("sinks", sink));
+    }
+
+    fn components(&mut self, keys: &AgentKeys, group: &'static str) -> Vec<ComponentConfig> {
+        let (names, place) = keys.listed(group);
+        let mut components = Vec::with_capacity(names.len());
+        for name in names {
+            let full = self.full_name(group, name);
+            let mut settings = keys.component(group, name).to_vec();
+            if settings.is_empty() {
+                self.warnings.push(format!("{place}: {full} has no settings and is not run; write {full}.type = …"));
+                continue;
+            }
+            match take(&mut settings, "type") {
+                Some(found) => components.push(ComponentConfig {
+                    name: name.to_owned(),
+                    type_name: found.value,
+                    type_place: found.place,
+                    settings,
+                    ..ComponentConfig::default()
+                }),
+                None => {
+                    let place = &settings[0].place;
+                    self.warnings.push(format!("{place}: {full} has no type and is not run; write {full}.type = …"));
+                }
+            }
+        }
+        components
+    }
+
+    fn fill_groups(&mut self, keys: &AgentKeys) {
+        let (names, place) = keys.listed("sinkgroups");
+        let mut grouped: Vec<String> = Vec::new();
+        for name in names {
+            let full = self.full_name("sinkgroups", name);
+            let mut settings = keys.component("sinkgroups", name).to_vec();
+            let Some(list) = take(&mut settings, "sinks") else {
+                self.warnings.push(format!("{place}: {full} has no sinks and is not used; write {full}.sinks = …"));
+                continue;
+            };
+            let mut sinks: Vec<String> = Vec::new();
+            for sink in words(&list.value) {
+                let why_not = if grouped.iter().any(|other| other == sink) {
+                    "it is in another group already"
+                } else if !self.sinks.iter().any(|other| other.name == sink) {
+                    "there is no such working sink"
+                } else {
+                    sinks.push(sink.to_owned());
+                    continue;
+                };
+                self.warnings.push(format!("{}: {sink:?} is left out: {why_not}", list.place));
+            }
+            if sinks.is_empty() {
+                self.warnings.push(format!("{}: {full} has no working sink and is not used", list.place));
+                continue;
+            }
+            grouped.extend(sinks.iter().cloned());
+            let all = sinks.join(", ");
+            let warning = "sink processors are not built in yet: each sink runs alone";
+            self.warnings.push(format!("{}: {warning}, so {all} share their channel's events", list.place));
+            let processor = settings.into_iter().filter_map(|setting| {
+                let key = setting.key.strip_prefix("processor.")?.to_owned();
+                Some(Setting { key, ..setting })
+            });
+            self.sink_groups.push(SinkGroupConfig { name: name.to_owned(), sinks, processor: processor.collect() });
+        }
+    }
+
+    fn drop_unconnected_channels(&mut self) {
+        let Self { name, sources, channels, sinks, warnings, .. } = self;
+        channels.retain(|channel| {
+            let connected =
+                sources.iter().chain(sinks.iter()).any(|component| component.channels.contains(&channel.name));
+            if !connected {
+                let place = &channel.type_place;
+                warnings.push(format!(
+                    "{place}: {name}.channels.{} has no source and no sink and is not run",
+                    channel.name
+                ));
+            }
+            connected
+        });
+    }
+
+    /// What is left of an agent must be able to do something.
+    fn usable(&self, keys: &AgentKeys) -> Result<()> {
+        let name = &self.name;
+        let (lacking, group) = match (self.channels.is_empty(), self.sources.is_empty() && self.sinks.is_empty()) {
+            (_, true) => ("neither a source nor a sink", "sources"),
+            (true, false) => ("no channel", "channels"),
+            (false, false) => return Ok(()),
+        };
+        let place = match keys.listed(group) {
+            (_, "") => format!("{name}.{group}"),
+            (_, place) => place.to_owned(),
+        };
+        let reasons = self.warnings.join("\n  ");
+        Err(Error::config(place, format!("{lacking} of agent {name} can run; what is wrong:\n  {reasons}")))
+    }
+}
+
+/// Takes the channels, interceptors and selector out of a source's settings.
+fn sort_source(source: &mut ComponentConfig, agent: &str) -> Result<(), String> {
+    let full = format!("{agent}.sources.{}", source.name);
+    let Some(list) = take(&mut source.settings, "channels") else {
+        return Err(format!("{}: {full} has no channels and is not run; write {full}.channels = …", source.type_place));
+    };
+    source.channels = words(&list.value).into_iter().map(str::to_owned).collect();
+    source.channels_place = list.place;
+    source.selector = part(&mut source.settings, "selector", &full).unwrap_or_else(|settings| PartConfig {
+        name: format!("{full}.selector"),
+        type_place: format!("{full}.selector"),
+        settings,
+        ..PartConfig::default()
+    });
+    let Some(list) = take(&mut source.settings, "interceptors") else { return Ok(()) };
+    for name in words(&list.value) {
+        let found = part(&mut source.settings, &format!("interceptors.{name}"), &full);
+        source.interceptors.push(found.map_err(|_| {
+            let wanted = format!("{full}.interceptors.{name}.type");
+            // Without it events would pass that it was to change or to drop.
+            format!("{}: interceptor {name:?} has no type, so {full} is not run; write {wanted} = …", list.place)
+        })?);
+    }
+    Ok(())
+}
+
+fn sort_sink(sink: &mut ComponentConfig, agent: &str) -> Result<(), String> {
+    let full = format!("{agent}.sinks.{}", sink.name);
+    let Some(channel) = take(&mut sink.settings, "channel") else {
+        return Err(format!("{}: {full} has no channel and is not run; write {full}.channel = …", sink.type_place));
+    };
+    sink.channels = vec![channel.value];
+    sink.channels_place = channel.place;
+    Ok(())
+}
+
+/// The settings under `prefix.`, prefix taken off, as a part of the component `full`; just the settings when they name no
+/// type.
+fn part(settings: &mut Vec<Setting>, prefix: &str, full: &str) -> Result<PartConfig, Vec<Setting>> {
+    let below = |key: &str| key.strip_prefix(prefix)?.strip_prefix('.').map(str::to_owned);
+    let taken = settings.extract_if(.., |setting| below(&setting.key).is_some());
+    let keyed = taken.filter_map(|setting| Some(Setting { key: below(&setting.key)?, ..setting }));
+    let mut settings: Vec<Setting> = keyed.collect();
+    match take(&mut settings, "type") {
+        Some(found) => Ok(PartConfig {
+            name: format!("{full}.{prefix}"),
+            type_name: found.value,
+            type_place: found.place,
+            settings,
+        }),
+        None => Err(settings),
+    }
+}
+
+fn take(settings: &mut Vec<Setting>, key: &str) -> Option<Setting> {
+    let at = settings.iter().position(|setting| setting.key == key)?;
+    Some(settings.remove(at))
+}
+
+fn keeps(outcome: Result<(), String>, warnings: &mut Vec<String>) -> bool {
+    let kept = outcome.is_ok();
+    warnings.extend(outcome.err());
+    kept
+}
