@@ -143,10 +143,12 @@ impl Following {
 
     /// Reads at most one chunk.
     pub(super) fn step(&mut self, reading: &Reading) -> Step {
-        match self.try_step(reading) {
-            Ok(step) => step,
-            Err(problem) => Step::Spoilt(Vec::new(), problem),
-        }
+        let (batches, problem) = match self.try_step(reading) {
+            Ok(Step::Spoilt(batches, problem)) => (batches, problem),
+            Ok(step) => return step,
+            Err(problem) => (Vec::new(), problem),
+        };
+        Step::Spoilt(batches, format!("{problem}; its first {} bytes were delivered", self.covered))
     }
 
     fn try_step(&mut self, reading: &Reading) -> Result<Step, String> {

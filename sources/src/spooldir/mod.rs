@@ -301,7 +301,10 @@ impl Spooling {
                         None => {}
                         Some(Ok(Completed::Done)) => return self.retire(origin).await,
                         Some(Ok(Completed::Taken(name))) => {
-                            let reason = format!("{} exists with another content", name.display());
+                            let reason = format!(
+                                "{} exists with another content; all its events were delivered",
+                                name.display()
+                            );
                             return self.set_aside(path, origin, reason).await;
                         }
                         Some(Err(error)) => {
@@ -350,7 +353,7 @@ impl Spooling {
         self.cx.status.failed(&error);
         match blocking(&self.cx, move || completing::set_aside(&path)).await? {
             Ok(name) => {
-                let remedy = "repair it and move it back under another name; it is then read from its start";
+                let remedy = "put what is missing, and only that, back under another name";
                 tracing::warn!(%error, renamed_to = %name.display(), remedy, "file set aside");
                 self.retire(origin).await
             }
