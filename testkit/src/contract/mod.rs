@@ -1,0 +1,3 @@
+//! What every implementation of a trait must do, as tests: one file per trait.
+
+pub mod output;
