@@ -3,6 +3,7 @@
 //! Nothing here opens a file or a socket. See `ARCHITECTURE.md` for the picture.
 
 pub mod batch;
+pub mod batch_info;
 pub mod channel;
 pub mod component;
 pub mod counters;
@@ -19,6 +20,7 @@ pub mod stop;
 pub mod ticket;
 
 pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, SlabBuilder};
+pub use batch_info::{BatchHistory, BatchInfo, StageInfo};
 pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenTake, Take};
 pub use component::{
     BuiltSink, ChannelContext, ChannelSpec, Intercepted, Interceptor, InterceptorSpec, PullSink, Route, Routes,

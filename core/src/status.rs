@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::batch_info::BatchHistory;
 use crate::channel::ChannelRef;
 use crate::counters::{Counters, MetricName};
 use crate::error::Error;
@@ -30,7 +31,7 @@ pub enum State {
 /// One component's counters, state and last error. Shared by the component, its runner and whoever looks.
 #[derive(Debug)]
 pub struct ComponentStatus {
-    /// `source`, `channel` or `sink`.
+    /// `source`, `channel` or `sink`; in a job `receiver` or `output`.
     pub kind: &'static str,
     /// Its name in the configuration.
     pub name: Arc<str>,
@@ -97,6 +98,7 @@ impl ComponentStatus {
 pub struct Status {
     components: RwLock<Vec<Arc<ComponentStatus>>>,
     channels: RwLock<Vec<ChannelRef>>,
+    batches: BatchHistory,
 }
 
 /// A component as shown.
@@ -152,6 +154,11 @@ impl Status {
     /// The components, in the order of travel.
     pub fn components(&self) -> Vec<Arc<ComponentStatus>> {
         self.components.read().clone()
+    }
+
+    /// The last batches of a job.
+    pub fn batches(&self) -> &BatchHistory {
+        &self.batches
     }
 
     /// What every component shows now.

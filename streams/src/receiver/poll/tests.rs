@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
 
 use super::super::names::SeenNames;
-use super::super::{Block, Committed, Inbox};
+use super::super::{Block, Committed, Intake};
 use super::*;
 use channel::TestChannel;
 use proxy::Proxy;
@@ -48,7 +48,7 @@ impl Agent {
 
 /// A receiver at work, and the job behind it.
 struct Job {
-    inbox: Arc<Inbox>,
+    intake: Arc<Intake>,
     status: Arc<ComponentStatus>,
     stopper: Stopper,
     running: JoinHandle<Result<()>>,
@@ -59,24 +59,24 @@ struct Job {
 impl Job {
     fn start(addresses: &[SocketAddr], max_batch_size: u32) -> Self {
         let addresses = addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect();
-        let inbox = Inbox::new(RoomKeeper::new(u64::MAX, 64 << 20), SeenNames::default());
+        let intake = Intake::new(RoomKeeper::new(u64::MAX, 64 << 20), SeenNames::default(), 1);
         let status = ComponentStatus::new("source", "input".into(), "poll".into());
         let (stopper, stop) = stop_token();
-        let cx = ReceiverContext { inbox: Arc::clone(&inbox), status: Arc::clone(&status), stop };
+        let cx = ReceiverContext { inbox: intake.inbox(0), status: Arc::clone(&status), stop };
         let mut receiver = PollReceiver { max_batch_size, ..PollReceiver::new(addresses) };
         let running = tokio::spawn(async move { receiver.run(cx).await });
-        Self { inbox, status, stopper, running, received: Vec::new() }
+        Self { intake, status, stopper, running, received: Vec::new() }
     }
 
     /// Waits for the next blocks, and notes what they bring.
     async fn blocks(&mut self) -> Vec<Block> {
         let some = async {
-            while self.inbox.is_empty() {
+            while self.intake.is_empty() {
                 yield_now().await;
             }
         };
         timeout(Duration::from_secs(20), some).await.expect("a block in time");
-        let blocks = self.inbox.drain();
+        let blocks: Vec<Block> = self.intake.drain().into_iter().flatten().collect();
         for event in blocks.iter().flat_map(|block| &block.batches).flat_map(Batch::iter) {
             let sequence = std::str::from_utf8(event.body()).unwrap().parse().unwrap();
             if let Some(name) = event.name() {
@@ -97,7 +97,7 @@ impl Job {
     fn commit(&self, blocks: Vec<Block>) {
         for block in blocks {
             for batch in &block.batches {
-                self.inbox.with_seen(|seen| seen.commit(&batch.name_ranges()));
+                self.intake.with_seen(|seen| seen.commit(&batch.name_ranges()));
             }
             // A connection that was cut listens no longer.
             let _ = block.done.send(Committed);
@@ -175,7 +175,7 @@ async fn a_block_that_failed_is_given_back() {
     let mut job = Job::start(&[agent.address], 10);
     drop(job.blocks().await);
     let again = job.blocks().await;
-    assert_eq!(job.inbox.with_seen(|seen| seen.redelivered()), 10, "pending still, so trimmed");
+    assert_eq!(job.intake.with_seen(|seen| seen.redelivered()), 10, "pending still, so trimmed");
     job.commit(again);
     channel.wait_until_committed(10).await;
     job.stop().await;
@@ -200,7 +200,7 @@ async fn a_cut_connection_loses_nothing_and_doubles_nothing() {
     // What came again is in blocks of its own, trimmed, and acknowledged with them.
     let all = timeout(Duration::from_secs(20), async {
         while channel.committed().len() < 200 {
-            if job.inbox.is_empty() {
+            if job.intake.is_empty() {
                 yield_now().await;
             } else {
                 let blocks = job.blocks().await;
@@ -211,7 +211,7 @@ async fn a_cut_connection_loses_nothing_and_doubles_nothing() {
     all.await.expect("acknowledged in time");
     assert_eq!(in_order(job.received.clone()), (0..200).collect::<Vec<_>>());
     assert_eq!(in_order(channel.committed()), (0..200).collect::<Vec<_>>());
-    assert!(job.inbox.with_seen(|seen| seen.redelivered()) > 0);
+    assert!(job.intake.with_seen(|seen| seen.redelivered()) > 0);
     assert!(job.status.counters().value(MetricName::ConnectionCreatedCount) > 1);
     job.stop().await;
 }

@@ -1,0 +1,107 @@
+//! One event as an element of a stream: `SparkFlumeEvent`, without the copies.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use millstream_core::{Batch, EventRef};
+
+/// An event that owns its place in a batch. Cloning costs a reference count.
+#[derive(Debug, Clone)]
+pub struct Event {
+    batch: Arc<Batch>,
+    index: u32,
+}
+
+/// The words of an event, see [`Event::words`].
+#[derive(Debug)]
+pub struct Words {
+    event: Event,
+    at: usize,
+}
+
+// === impl Event ===
+
+impl Event {
+    pub(crate) fn new(batch: Arc<Batch>, index: usize) -> Self {
+        Self { batch, index: index as u32 }
+    }
+
+    /// The event in its batch: name, position, headers.
+    pub fn as_ref(&self) -> EventRef<'_> {
+        self.batch.event(self.index as usize)
+    }
+
+    /// The body, as received.
+    pub fn body(&self) -> &[u8] {
+        self.as_ref().body()
+    }
+
+    /// The body as text; undecodable bytes become U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.body())
+    }
+
+    /// The value of a header, if the event has it.
+    pub fn header(&self, key: &str) -> Option<Cow<'_, str>> {
+        self.as_ref().header(key).map(String::from_utf8_lossy)
+    }
+
+    /// The words of the body: maximal runs of bytes other than space, \t, \n, \v, \f and \r. Words of up to 24 bytes are
+    /// not allocated; undecodable bytes become U+FFFD.
+    pub fn words(self) -> Words {
+        Words { event: self, at: 0 }
+    }
+}
+
+impl Iterator for Words {
+    type Item = CompactString;
+
+    fn next(&mut self) -> Option<CompactString> {
+        let (word, next) = next_word(self.event.body(), self.at)?;
+        self.at = next;
+        Some(word)
+    }
+}
+
+/// The words of `text`, see [`Event::words`].
+pub fn words(text: &[u8]) -> impl Iterator<Item = CompactString> + '_ {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let (word, next) = next_word(text, at)?;
+        at = next;
+        Some(word)
+    })
+}
+
+fn next_word(text: &[u8], from: usize) -> Option<(CompactString, usize)> {
+    let rest = text.get(from..)?;
+    let start = rest.iter().position(|byte| !is_space(*byte))?;
+    let word = &rest[start..];
+    let len = word.iter().position(|byte| is_space(*byte)).unwrap_or(word.len());
+    let word = &word[..len];
+    let text = match std::str::from_utf8(word) {
+        Ok(text) => CompactString::new(text),
+        Err(_) => CompactString::from_utf8_lossy(word),
+    };
+    Some((text, from + start + len))
+}
+
+/// Space, \t, \n, \v, \f, \r.
+#[inline]
+fn is_space(byte: u8) -> bool {
+    byte == b' ' || byte.wrapping_sub(b'\t') < 5
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_runs_of_other_bytes_than_the_six_spaces() {
+        let event = Event::new(Arc::new(Batch::from_bodies([&b"  a\tbc\x0b\x0cd\r\n\xc3\xa9\x1c x\xff"[..]])), 0);
+        let words: Vec<String> = event.words().map(Into::into).collect();
+        assert_eq!(words, ["a", "bc", "d", "é\u{1c}", "x\u{fffd}"]);
+        assert_eq!(super::words(b" \t ").count(), 0);
+    }
+}

@@ -1,0 +1,290 @@
+//! The driver of a job: one batch after another, each with one commit record.
+//!
+//! drain → compute → stage → **commit** → states → names → verdicts → outputs. Whatever ends the process before the
+//! commit leaves nothing behind; whatever ends it after is finished by the next start, from the log.
+
+mod compute;
+mod input;
+mod timer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use millstream_core::{BatchStamp, ComponentStatus, Error, Reaction, Result, RoomKeeper, StageInfo, StopToken};
+use millstream_io::{Clock, failpoint};
+use parking_lot::RwLock;
+
+use crate::commit::log::CommitLog;
+use crate::commit::record::{Head, Prepared};
+use crate::graph::OutputNode;
+use crate::listener::Listeners;
+use crate::output::replica::{CommittedBatch, Completion, Replicas};
+use crate::pool::Pool;
+use crate::receiver::{Committed, Intake};
+use crate::stage::{Stage, StateStage};
+use compute::{Computed, compute, is_the_programs};
+use input::{Input, Poison};
+pub(crate) use timer::{Due, Timer};
+
+/// Times that a batch is computed before the events at fault are looked for.
+const TRIES: u32 = 3;
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
+const MOST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What drives a job.
+pub(crate) struct Engine {
+    pub(crate) stages: Arc<[Box<dyn Stage>]>,
+    pub(crate) outputs: Vec<OutputNode>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) log: CommitLog,
+    pub(crate) pool: Pool,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) timer: Timer,
+    pub(crate) budget: Arc<RoomKeeper>,
+    pub(crate) replicas: Replicas,
+    pub(crate) listeners: Listeners,
+    pub(crate) status: Arc<ComponentStatus>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop_timeout: Duration,
+}
+
+/// How far a job has come, for who asks from outside.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// The last batch committed.
+    pub(crate) last_batch: AtomicU64,
+    pub(crate) dead_lettered: AtomicU64,
+    /// Events without names committed.
+    pub(crate) unnamed: AtomicU64,
+    /// Whether a batch is being computed or has been drained and is not answered for yet.
+    pub(crate) computing: AtomicBool,
+    /// Held for writing while names move from pending to committed, so that a ledger sees both or neither.
+    pub(crate) ledger: RwLock<()>,
+}
+
+/// What an attempt gave.
+struct Outcome {
+    stages: Vec<StageInfo>,
+    /// `None`: there was nothing to commit.
+    batch: Option<u64>,
+}
+
+enum Wake {
+    Stop,
+    Applied,
+    Batch(Due),
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Runs batches until `stop`, then what has arrived, and closes the log. After `hurry` a batch no longer waits for
+    /// its time.
+    ///
+    /// # Errors
+    /// That after which the job cannot go on. Nothing is lost: what was not committed was not acknowledged.
+    pub(crate) async fn drive(mut self, hurry: StopToken, mut stop: StopToken) -> Result<()> {
+        let driven = self.run(&hurry, &mut stop).await;
+        let closed = self.finish().await;
+        driven.and(closed)
+    }
+
+    async fn run(&mut self, hurry: &StopToken, stop: &mut StopToken) -> Result<()> {
+        self.status.ready();
+        loop {
+            let wake = tokio::select! {
+                biased;
+                () = stop.stopped() => Wake::Stop,
+                moved = self.replicas.moved() => moved.map(|()| Wake::Applied)?,
+                due = self.timer.due(&self.intake, hurry) => Wake::Batch(due),
+            };
+            match wake {
+                Wake::Stop => break,
+                Wake::Applied => self.note_cursors(),
+                Wake::Batch(due) => self.batch(due, stop).await?,
+            }
+        }
+        while !self.intake.is_empty() {
+            let now = Due { at: self.clock.monotonic(), time_ms: self.clock.now_ms() };
+            self.batch(now, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// One batch: everything that waits.
+    async fn batch(&mut self, due: Due, stop: &mut StopToken) -> Result<()> {
+        let began = self.clock.monotonic();
+        self.progress.computing.store(true, Ordering::SeqCst);
+        let blocks = self.intake.drain();
+        let input = Input::of(&blocks);
+        let num_records = input.events();
+        if num_records > 0 {
+            failpoint::hit("batch.drained")?;
+        }
+        let completion = Completion::new(self.listeners.clone(), Arc::clone(&self.clock), due, began, num_records);
+        let done = self.process(input, due, &completion, stop).await;
+        if done.is_ok() {
+            for block in blocks.into_iter().flatten() {
+                // A receiver whose connection ended does not listen any more.
+                let _ = block.done.send(Committed);
+            }
+            if num_records > 0 {
+                failpoint::hit("batch.acknowledged")?;
+            }
+        }
+        self.progress.computing.store(false, Ordering::SeqCst);
+        completion.release();
+        done
+    }
+
+    /// Commits all of `input`, in one batch if it can be computed, else in as many as it takes to find the events at
+    /// fault.
+    async fn process(
+        &mut self,
+        input: Input,
+        due: Due,
+        completion: &Arc<Completion>,
+        stop: &mut StopToken,
+    ) -> Result<()> {
+        let mut poison: Vec<Poison> = Vec::new();
+        let mut work = vec![(input, TRIES)];
+        let mut pause = LEAST_PAUSE;
+        loop {
+            let (input, tries) = match work.pop() {
+                Some(next) => next,
+                None if poison.is_empty() => return Ok(()),
+                None => (Input(self.no_chunks()), 1),
+            };
+            let error = match self.attempt(&input, due, &poison, completion) {
+                Ok(outcome) => {
+                    if outcome.batch.is_some() {
+                        poison.clear();
+                    }
+                    completion.computed(outcome.batch, &outcome.stages);
+                    pause = LEAST_PAUSE;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            self.status.failed(&error);
+            if !is_the_programs(&error) {
+                self.wait_out(&error, &mut pause, stop).await?;
+                work.push((input, tries));
+            } else if tries > 1 {
+                tracing::warn!(%error, events = input.events(), "batch failed, will try again");
+                work.push((input, tries - 1));
+            } else if input.events() > 1 {
+                let (first, second) = input.halves();
+                work.push((second, 1));
+                work.push((first, 1));
+            } else if let Some(found) = input.into_poison(&error.to_string()) {
+                tracing::error!(%error, "event set aside as a dead letter");
+                completion.set_aside();
+                poison.push(found);
+            } else {
+                // No event is at fault: nothing can be set aside, and the next batch may be another matter.
+                tracing::error!(%error, "a batch without events failed");
+                return Ok(());
+            }
+        }
+    }
+
+    fn no_chunks(&self) -> Vec<Vec<Arc<millstream_core::Batch>>> {
+        vec![Vec::new(); self.intake.streams()]
+    }
+
+    /// Computes and commits; on an error nothing has changed.
+    fn attempt(&mut self, input: &Input, due: Due, poison: &[Poison], completion: &Arc<Completion>) -> Result<Outcome> {
+        let batch = self.log.last_batch() + 1;
+        let stamp = BatchStamp { log: self.log.id(), epoch: self.log.epoch(), batch, time_ms: due.time_ms };
+        let computed = compute(&self.stages, &self.outputs, self.pool, input, stamp)?;
+        let inputs = input.ranges(poison);
+        if input.events() == 0 && poison.is_empty() && computed.is_empty() {
+            return Ok(Outcome { stages: computed.stages, batch: None });
+        }
+        let redelivered = self.intake.with_seen(|seen| seen.redelivered());
+        let dead_letters = poison.iter().map(Poison::letter).collect();
+        let head = Head {
+            batch,
+            epoch: stamp.epoch,
+            time_ms: stamp.time_ms,
+            inputs,
+            redelivered,
+            dead_letters,
+            ..Head::default()
+        };
+        let Computed { run, stages, deltas, staged } = computed;
+        let prepared = Prepared { head, deltas, staged };
+        if let Err(error) = self.log.commit(&prepared) {
+            let intake = &self.intake;
+            if let Err(error) = self.log.repair(|| intake.with_seen(|seen| seen.snapshot())) {
+                tracing::debug!(%error, "the commit log has no new segment yet");
+            }
+            return Err(error);
+        }
+        // From here on the batch stands: an error could only be told, so there is none.
+        let _ = failpoint::hit("batch.committed");
+        states(&self.stages).for_each(|state| state.apply(&run));
+        drop(run);
+        self.committed(&prepared);
+        let _ = failpoint::hit("batch.state-applied");
+        let bytes = prepared.staged.iter().flatten().map(|bytes| bytes.len() as u64).sum();
+        let room = self.budget.seize(0, bytes);
+        let Prepared { staged, .. } = prepared;
+        self.replicas.hand(CommittedBatch { stamp, staged, _room: room, completion: Some(Arc::clone(completion)) });
+        self.shorten_log();
+        Ok(Outcome { stages, batch: Some(batch) })
+    }
+
+    fn committed(&self, prepared: &Prepared) {
+        let _both = self.progress.ledger.write();
+        self.intake.with_seen(|seen| prepared.head.inputs.iter().for_each(|input| seen.commit(&input.names)));
+        self.progress.dead_lettered.store(self.log.dead_lettered(), Ordering::SeqCst);
+        self.progress.unnamed.store(self.log.unnamed(), Ordering::SeqCst);
+        self.progress.last_batch.store(prepared.head.batch, Ordering::SeqCst);
+    }
+
+    /// Keeps the log short. What fails here is tried again after the next batch.
+    fn shorten_log(&mut self) {
+        let states: Vec<&dyn StateStage> = states(&self.stages).collect();
+        let intake = &self.intake;
+        let rewritten = self.log.rewrite_state(&states);
+        let shortened = rewritten.and_then(|()| self.log.shorten(|| intake.with_seen(|seen| seen.snapshot())));
+        if let Err(error) = shortened {
+            tracing::warn!(%error, "the commit log was not shortened, will try again");
+        }
+    }
+
+    fn note_cursors(&mut self) {
+        if let Err(error) = self.log.applied(self.replicas.cursors()) {
+            tracing::debug!(%error, "cursors are noted with the next batch");
+        }
+        let _ = failpoint::hit("output.noted");
+    }
+
+    /// Waits before the same batch is tried again.
+    async fn wait_out(&self, error: &Error, pause: &mut Duration, stop: &mut StopToken) -> Result<()> {
+        let Reaction::Retry { after } = error.reaction() else { return Err(error.clone()) };
+        tracing::warn!(%error, "batch not committed, will try again");
+        let until = self.clock.monotonic() + after.max(*pause);
+        *pause = (*pause * 2).min(MOST_PAUSE);
+        tokio::select! {
+            () = self.clock.sleep_until(until) => Ok(()),
+            () = stop.stopped() => Err(error.clone()),
+        }
+    }
+
+    /// Lets the outputs finish, notes how far they came, and closes the log with a checkpoint.
+    async fn finish(mut self) -> Result<()> {
+        let applied = self.replicas.finish(self.clock.monotonic() + self.stop_timeout).await;
+        self.note_cursors();
+        let names = self.intake.with_seen(|seen| seen.snapshot());
+        let closed = self.log.close(names);
+        applied.and(closed)
+    }
+}
+
+fn states(stages: &[Box<dyn Stage>]) -> impl Iterator<Item = &dyn StateStage> {
+    stages.iter().filter_map(|stage| stage.state())
+}

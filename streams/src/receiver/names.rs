@@ -1,0 +1,200 @@
+//! What was received before: how duplicates end.
+//!
+//! Every event from a peer of ours has a name (DESIGN: identity). A name is *pending* from its arrival until its batch is
+//! committed, then *committed*. What arrives under such a name again is trimmed; it is acknowledged when its batch is,
+//! because blocks are acknowledged in the order in which they arrived.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use millstream_core::{Batch, IntervalSet};
+use serde::{Deserialize, Serialize};
+
+/// Sequences of names, per incarnation.
+pub(crate) type NameRanges = Vec<(u128, Range<u64>)>;
+
+/// Names seen on one input stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenNames {
+    committed: BTreeMap<u128, Incarnation>,
+    pending: BTreeMap<u128, IntervalSet>,
+    /// Events committed, per store (high half of the incarnation); never forgotten.
+    counted: BTreeMap<u64, u64>,
+    /// Events trimmed.
+    redelivered: u64,
+}
+
+/// Committed names of one incarnation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Incarnation {
+    /// Everything below was acknowledged by the sender's channel: it cannot come again.
+    floor: u64,
+    /// Committed at or above the floor.
+    above: IntervalSet,
+}
+
+/// The durable part, as a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NamesSnapshot {
+    committed: BTreeMap<u128, Incarnation>,
+    counted: BTreeMap<u64, u64>,
+    redelivered: u64,
+}
+
+// === impl SeenNames ===
+
+impl SeenNames {
+    /// Leaves of `batch` what was never seen, and marks it pending. Events without names always pass.
+    pub(crate) fn admit(&mut self, batch: &Batch) -> Batch {
+        let mut fresh = IntervalSet::new();
+        let mut row = 0_u64;
+        for (incarnation, range) in batch.name_ranges() {
+            let base = row;
+            row += range.end - range.start;
+            for gap in self.unseen(incarnation, range.clone()) {
+                self.pending.entry(incarnation).or_default().insert(gap.clone());
+                fresh.insert(base + gap.start - range.start..base + gap.end - range.start);
+            }
+        }
+        if row == 0 || fresh.len() == batch.len() as u64 {
+            return batch.clone();
+        }
+        self.redelivered += batch.len() as u64 - fresh.len();
+        batch.filter(|index| fresh.contains(index as u64))
+    }
+
+    fn unseen(&self, incarnation: u128, range: Range<u64>) -> Vec<Range<u64>> {
+        let committed = self.committed.get(&incarnation);
+        let floor = committed.map_or(0, |known| known.floor);
+        let range = range.start.max(floor)..range.end.max(floor);
+        let gaps = match committed {
+            Some(known) => known.above.gaps(range),
+            None => vec![range],
+        };
+        match self.pending.get(&incarnation) {
+            Some(pending) => gaps.into_iter().flat_map(|gap| pending.gaps(gap)).collect(),
+            None => gaps,
+        }
+    }
+
+    /// The names of a committed batch: pending no longer.
+    pub(crate) fn commit(&mut self, names: &[(u128, Range<u64>)]) {
+        for (incarnation, range) in names {
+            if let Some(pending) = self.pending.get_mut(incarnation) {
+                pending.remove(range.clone());
+                if pending.is_empty() {
+                    self.pending.remove(incarnation);
+                }
+            }
+            let known = self.committed.entry(*incarnation).or_default();
+            let above = range.start.max(known.floor)..range.end.max(known.floor);
+            known.above.insert(above);
+            *self.counted.entry((incarnation >> 64) as u64).or_default() += range.end - range.start;
+        }
+    }
+
+    /// The sender's channel acknowledged everything below `low` of these incarnations, and everything of other openings
+    /// of the same stores: forget it.
+    pub(crate) fn collapse(&mut self, low_water: &[(u128, u64)]) {
+        for &(incarnation, low) in low_water {
+            let known = self.committed.entry(incarnation).or_default();
+            if low > known.floor {
+                known.above.remove(0..low);
+                known.floor = low;
+            }
+        }
+        let store = |incarnation: u128| (incarnation >> 64) as u64;
+        let listed: Vec<u128> = low_water.iter().map(|&(incarnation, _)| incarnation).collect();
+        let (committed, pending) = (&mut self.committed, &self.pending);
+        committed.retain(|incarnation, _| {
+            let of_the_sender = listed.iter().any(|&other| store(other) == store(*incarnation));
+            !of_the_sender || listed.contains(incarnation) || pending.contains_key(incarnation)
+        });
+    }
+
+    /// Events trimmed so far.
+    pub(crate) fn redelivered(&self) -> u64 {
+        self.redelivered
+    }
+
+    /// Sets the count of trimmed events to what a commit record says.
+    pub(crate) fn restore_redelivered(&mut self, redelivered: u64) {
+        self.redelivered = redelivered;
+    }
+
+    /// Events committed, per store.
+    pub(crate) fn counted(&self) -> &BTreeMap<u64, u64> {
+        &self.counted
+    }
+
+    /// Of `names`, how many are committed: what a channel still holds and the job has counted.
+    pub(crate) fn committed_of(&self, incarnation: u128, range: Range<u64>) -> u64 {
+        let Some(known) = self.committed.get(&incarnation) else { return 0 };
+        let below = range.end.min(known.floor).saturating_sub(range.start);
+        let above: u64 = known.above.overlaps(range).map(|part| part.end - part.start).sum();
+        below + above
+    }
+
+    pub(crate) fn snapshot(&self) -> NamesSnapshot {
+        let Self { committed, counted, redelivered, .. } = self.clone();
+        NamesSnapshot { committed, counted, redelivered }
+    }
+
+    pub(crate) fn restore(snapshot: NamesSnapshot) -> Self {
+        let NamesSnapshot { committed, counted, redelivered } = snapshot;
+        Self { committed, counted, redelivered, pending: BTreeMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(first: u64, events: usize) -> Batch {
+        Batch::from_bodies((0..events).map(|i| format!("{}", first + i as u64))).named(5 << 64 | 1, first)
+    }
+
+    fn bodies(batch: &Batch) -> Vec<String> {
+        batch.iter().map(|event| String::from_utf8_lossy(event.body()).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_take_that_comes_again_with_other_borders_is_trimmed_to_what_is_new() {
+        let mut seen = SeenNames::default();
+        assert_eq!(seen.admit(&batch(10, 5)).len(), 5);
+        assert_eq!(bodies(&seen.admit(&batch(8, 10))), ["8", "9", "15", "16", "17"], "pending names are trimmed");
+        seen.commit(&[(5 << 64 | 1, 8..18)]);
+        assert_eq!(bodies(&seen.admit(&batch(17, 2))), ["18"], "committed names are trimmed");
+        assert_eq!(seen.redelivered(), 6);
+        assert_eq!(seen.counted().get(&5), Some(&10));
+    }
+
+    #[test]
+    fn below_the_low_water_mark_nothing_is_kept_and_nothing_passes() {
+        let mut seen = SeenNames::default();
+        seen.admit(&batch(0, 100));
+        seen.commit(&[(5 << 64 | 1, 0..100)]);
+        seen.collapse(&[(5 << 64 | 1, 90)]);
+        assert_eq!(seen.committed_of(5 << 64 | 1, 80..110), 20);
+        assert!(seen.admit(&batch(50, 10)).is_empty());
+        seen.collapse(&[(5 << 64 | 2, 100)]);
+        assert!(seen.snapshot().committed.len() == 1, "another opening of the store has nothing unacknowledged");
+    }
+
+    #[test]
+    fn events_without_names_always_pass() {
+        let mut seen = SeenNames::default();
+        let foreign = Batch::from_bodies(["a", "b"]);
+        assert_eq!(seen.admit(&foreign).len(), 2);
+        assert_eq!(seen.admit(&foreign).len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_brings_back_what_was_committed_and_not_what_was_pending() {
+        let mut seen = SeenNames::default();
+        seen.admit(&batch(0, 4));
+        seen.commit(&[(5 << 64 | 1, 0..2)]);
+        let mut restored = SeenNames::restore(seen.snapshot());
+        assert_eq!(bodies(&restored.admit(&batch(0, 4))), ["2", "3"]);
+    }
+}
