@@ -121,8 +121,9 @@ impl Journal {
     ///
     /// # Errors
     /// Nothing was enqueued and `done` is dropped: `Rejected` for a record longer than allowed; `Stopped` after
-    /// [`Self::close`]; and after a failure that failure again, until [`Self::roll`] was called. Bounding what is
-    /// enqueued is the caller's business.
+    /// [`Self::close`]; and after a failure that failure again, until [`Self::roll`] was called, or until the appends that
+    /// failed with it are all told: nothing is stored behind them of which the caller does not know yet. Bounding what
+    /// is enqueued is the caller's business.
     pub fn append(&self, kind: u8, parts: Vec<Bytes>, durability: Durability, done: Done) -> Result<Appended> {
         let length: u64 = parts.iter().map(|part| part.len() as u64).sum();
         let options = &self.shared.options;
@@ -134,6 +135,9 @@ impl Journal {
             State::Open => {}
             State::Failed(error) => return Err(error.clone()),
             State::Closed => return Err(self.shared.stopped()),
+        }
+        if let Some(error) = &queue.telling {
+            return Err(error.clone());
         }
         let location = queue.cursor;
         queue.cursor.offset += frame_len(u64::from(length));

@@ -35,7 +35,8 @@ pub(crate) struct Queue {
     /// Number of the next segment; no number is used twice.
     pub(crate) next_segment: u64,
     pub(crate) state: State,
-    /// Why appends have failed whose `done` is being told just now. A snapshot would stand for them still.
+    /// Why appends have failed whose `done` is being told just now. A snapshot would stand for them still, and an append
+    /// would be stored behind them unawares.
     pub(crate) telling: Option<Error>,
     /// Why the last roll did not happen.
     pub(crate) roll_failed: Option<Error>,

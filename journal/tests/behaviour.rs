@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use common::{append, bad_files, dir, file, open, open_in, options, read_all, store, text, texts};
+use common::{append, append_when_told, bad_files, dir, file, open, open_in, options, read_all, store, text, texts};
 use millstream_core::Error;
 use millstream_io::{Disk, SystemDisk};
 use millstream_journal::{Durability, Journal, Location};
@@ -252,10 +252,10 @@ fn a_full_disk_refuses_appends_keeps_what_is_there_and_goes_on_by_itself() {
     // The free space was looked at a moment ago, so this one meets the full disk in the write.
     let error = append(&journal, &"x".repeat(100), Durability::Synced).unwrap().1.wait().unwrap_err();
     assert!(matches!(error, Error::DiskFull { wanted_bytes: 128, free_bytes: 40, .. }), "{error}");
-    let error = append(&journal, &"x".repeat(100), Durability::Synced).unwrap().1.wait().unwrap_err();
+    let error = append_when_told(&journal, &"x".repeat(100), Durability::Synced).1.wait().unwrap_err();
     assert!(matches!(error, Error::DiskFull { wanted_bytes: 128, free_bytes: 40, .. }), "{error}");
     assert_eq!(read_all(&journal, START).len(), 1);
-    store(&journal, "small");
+    append_when_told(&journal, "small", Durability::Synced).1.wait().unwrap();
     disk.set_capacity(None);
     store(&journal, "again");
     let (_journal, recovered) = open(&disk.power_cut(0));
@@ -294,7 +294,7 @@ fn a_roll_that_fails_leaves_the_old_segment_usable_and_refuses_what_counted_on_i
         assert!(behind.wait().is_err(), "{call:?}");
         disk.heal();
         assert!(journal.needs_roll(), "{call:?}");
-        let (appended, done) = append(&journal, "on", Durability::Synced).unwrap();
+        let (appended, done) = append_when_told(&journal, "on", Durability::Synced);
         done.wait().unwrap();
         assert!(appended.wants_roll, "{call:?}");
         assert_eq!(appended.location.segment, 1, "{call:?}");
@@ -344,6 +344,25 @@ fn a_roll_and_an_append_never_wait_for_done() {
     let (_, done) = append(&journal, "x", Durability::Synced).unwrap();
     drop(held);
     done.wait().unwrap();
+}
+
+#[test]
+fn nothing_is_stored_behind_an_append_of_whose_failure_the_caller_was_not_told() {
+    let disk = FakeDisk::new();
+    let (journal, _) = open(&disk);
+    store(&journal, "one");
+    let journal = Arc::new(journal);
+    let (told, outcome) = mpsc::channel();
+    let inner = Arc::clone(&journal);
+    let done = move |failed: millstream_core::Result<()>| {
+        // Whether or not the disk has room again: the one behind may rely on the one that failed.
+        told.send((failed.is_err(), append(&inner, "behind", Durability::Synced).is_err())).unwrap();
+    };
+    disk.set_capacity(Some(disk.used() + 40));
+    journal.append(7, vec![Bytes::from(vec![0; 100])], Durability::Synced, Box::new(done)).unwrap();
+    assert_eq!(outcome.recv().unwrap(), (true, true));
+    disk.set_capacity(None);
+    append_when_told(&journal, "two", Durability::Synced).1.wait().unwrap();
 }
 
 #[test]

@@ -35,6 +35,16 @@ pub fn append(journal: &Journal, text: &str, durability: Durability) -> Result<(
     Ok((appended, done))
 }
 
+/// Appends behind appends that failed: refused until the last of them was told, a moment after its ticket resolved.
+pub fn append_when_told(journal: &Journal, text: &str, durability: Durability) -> (Appended, Ticket) {
+    loop {
+        if let Ok(appended) = append(journal, text, durability) {
+            return appended;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Appends and waits until it is on the disk.
 pub fn store(journal: &Journal, text: &str) -> Location {
     let (appended, done) = append(journal, text, Durability::Synced).unwrap();
