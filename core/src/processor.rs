@@ -48,9 +48,9 @@ impl ChannelProcessor {
                 Route::None if batch.coverage().is_none() => continue,
                 Route::None => (batch.filter(|_| false), true),
                 Route::Required => (batch.clone(), true),
-                Route::Optional => (batch.clone(), false),
+                Route::Optional => (unrepeated(batch.clone()), false),
                 Route::RequiredSome(rows) => (chosen(&batch, &rows), true),
-                Route::OptionalSome(rows) => (chosen(&batch, &rows), false),
+                Route::OptionalSome(rows) => (unrepeated(chosen(&batch, &rows)), false),
             };
             // Copies of named events are other events downstream; the first channel keeps the name.
             let part = if index == 0 { part } else { branched(part, index as u64) };
@@ -122,6 +122,14 @@ impl ChannelProcessor {
     /// The channels, in configuration order.
     pub fn channels(&self) -> &[ChannelRef] {
         &self.channels
+    }
+}
+
+/// A batch that does not come again when its put fails: it accounts for whatever is missing before it.
+fn unrepeated(batch: Batch) -> Batch {
+    match batch.coverage().cloned() {
+        Some(coverage) => batch.with_coverage(Coverage { start: 0, ..coverage }),
+        None => batch,
     }
 }
 

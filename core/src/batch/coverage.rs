@@ -11,7 +11,8 @@ use std::sync::Arc;
 pub struct Coverage {
     /// Identity of the origin, never reused while it matters: `device:inode:birth` for a file.
     pub origin: Arc<str>,
-    /// First position read.
+    /// First position read. When a put fails, a channel refuses what begins behind it until it comes again; 0 is never
+    /// refused.
     pub start: u64,
     /// Position after the last one read.
     pub end: u64,
