@@ -1,1 +1,15 @@
-//! Placeholder crate root; replaced by its first component.
+//! Channels: where events wait, between the sources that put and the sinks that take.
+//!
+//! A program finds them by name in [`CHANNELS`].
+
+pub mod file;
+mod gate;
+pub mod memory;
+mod names;
+mod queue;
+mod random;
+
+use millstream_core::ChannelSpec;
+
+/// Every channel of this crate, in documentation order.
+pub static CHANNELS: &[&ChannelSpec] = &[&memory::SPEC, &file::SPEC];

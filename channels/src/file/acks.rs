@@ -1,0 +1,148 @@
+//! The way out: what was delivered is written to the acks, and segments of which nothing is left are removed.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use millstream_core::{IntervalSet, OpenTake, Result, Ticket, ticket};
+use millstream_io::failpoint;
+use millstream_journal::Durability;
+
+use super::format::{RECORD, ack_record, ack_snapshot};
+use super::store::{State, Store};
+use crate::queue::Piece;
+
+/// What of the acks is not done yet.
+#[derive(Debug, Default)]
+pub(super) struct Acks {
+    /// Acknowledged, but perhaps not written, as a write failed: part of the next record.
+    unwritten: IntervalSet,
+    /// Segments of the log below this number are being removed.
+    removing_below: u64,
+}
+
+/// Events that a sink holds.
+pub(super) struct Open {
+    pub(super) store: Arc<Store>,
+    /// Ascending.
+    pub(super) pieces: Vec<Piece>,
+}
+
+impl OpenTake for Open {
+    fn commit(self: Box<Self>) -> Ticket {
+        self.store.commit(&self.pieces)
+    }
+
+    fn roll_back(self: Box<Self>) {
+        self.store.state.lock().queue.give_back(self.pieces);
+        self.store.gate.wake();
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    fn commit(self: &Arc<Self>, pieces: &[Piece]) -> Ticket {
+        let mut state = self.state.lock();
+        let delivered: IntervalSet = pieces.iter().map(Piece::range).collect();
+        let events = delivered.len();
+        let written = self.acknowledge(&mut state, delivered.ranges().collect());
+        self.remove_delivered(&mut state);
+        drop(state);
+        self.gate.room.free(events, 0);
+        // The commit is enqueued, whatever a test asks for here.
+        let _ = failpoint::hit("channel.commit-enqueued");
+        written
+    }
+
+    /// Marks `ranges` as delivered. The ticket resolves once that is written.
+    pub(super) fn acknowledge(self: &Arc<Self>, state: &mut State, mut ranges: Vec<Range<u64>>) -> Ticket {
+        for range in &ranges {
+            state.acked.insert(range.clone());
+        }
+        let floor = state.acked.run_end(0);
+        state.names.forget(floor);
+        ranges.extend(std::mem::take(&mut state.acks.unwritten).ranges());
+        let (resolver, written) = ticket();
+        let appended = self.append_acks(&ranges, Durability::Lazy, move |_, outcome| {
+            let _ = failpoint::hit("channel.commit-written");
+            resolver.resolve(outcome);
+        });
+        let rolled = match appended {
+            Ok(wants_roll) => {
+                if wants_roll && let Err(error) = self.roll_acks(state) {
+                    tracing::warn!(channel = %self.gate.channel, %error, "no new segment of acks yet");
+                }
+                return written;
+            }
+            // A snapshot says it as well; until it is known to be there, the next record says it again.
+            Err(_) => self.roll_acks(state),
+        };
+        state.acks.owe(ranges);
+        rolled.map_or_else(|error| Ticket::ready(Err(error)), |()| self.acks.sync())
+    }
+
+    /// Enqueues a record of `ranges`; whether a roll is due. `done` is called without a lock.
+    fn append_acks(
+        self: &Arc<Self>,
+        ranges: &[Range<u64>],
+        durability: Durability,
+        done: impl FnOnce(&Arc<Self>, Result<()>) + Send + 'static,
+    ) -> Result<bool> {
+        let record = ack_record(ranges.iter().cloned());
+        let (store, ranges) = (Arc::clone(self), ranges.to_vec());
+        let done = move |outcome: Result<()>| {
+            if outcome.is_err() {
+                store.state.lock().acks.owe(ranges);
+            }
+            done(&store, outcome);
+        };
+        let appended = self.acks.append(RECORD, vec![record], durability, Box::new(done))?;
+        Ok(appended.wants_roll)
+    }
+
+    /// Begins a segment of acks and removes the older ones.
+    pub(super) fn roll_acks(&self, state: &State) -> Result<()> {
+        self.acks.roll(ack_snapshot(self.id, &state.acked))?;
+        self.acks.delete_before(u64::MAX)
+    }
+
+    /// Removes the segments of the log of which every event is delivered, once the acks that say so are on the disk.
+    pub(super) fn remove_delivered(self: &Arc<Self>, state: &mut State) {
+        let Some(keep) = state.first_to_keep() else { return };
+        if keep <= state.acks.removing_below {
+            return;
+        }
+        let ranges: Vec<Range<u64>> = state.acks.unwritten.ranges().collect();
+        let appended = self.append_acks(&ranges, Durability::Synced, move |store, outcome| {
+            let removed = outcome.and_then(|()| store.log.delete_before(keep));
+            let mut state = store.state.lock();
+            match removed {
+                Ok(()) => state.segments.retain(|segment| segment.number >= keep),
+                // The next commit tries again.
+                Err(_) => state.acks.removing_below = 0,
+            }
+        });
+        if appended.is_ok() {
+            state.acks.removing_below = keep;
+        }
+    }
+}
+
+// === impl Acks ===
+
+impl Acks {
+    fn owe(&mut self, ranges: Vec<Range<u64>>) {
+        ranges.into_iter().for_each(|range| _ = self.unwritten.insert(range));
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Number of the first segment of the log that is needed, if there are others before it.
+    pub(super) fn first_to_keep(&self) -> Option<u64> {
+        let floor = self.acked.run_end(0);
+        let delivered = self.segments.iter().skip(1).take_while(|next| next.first <= floor);
+        delivered.last().map(|segment| segment.number)
+    }
+}

@@ -1,0 +1,284 @@
+//! The bytes of records and snapshots: `docs/formats/file-channel.md`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_core::{Batch, Error, IntervalSet, Result};
+
+use crate::names::{Foreign, Names, Opening};
+
+/// Kind of a record that holds a put, or acknowledged ranges.
+pub(super) const RECORD: u8 = 1;
+const VERSION: u8 = 1;
+/// Bytes before the batch.
+const HEAD_LEN: usize = 16;
+
+/// What a segment of the log begins with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct LogSnapshot {
+    pub(super) store: u64,
+    pub(super) next: u64,
+    pub(super) body_bytes: u64,
+    pub(super) origins: HashMap<Arc<str>, u64>,
+    pub(super) dropped: BTreeMap<Arc<str>, u64>,
+    pub(super) names: Names,
+}
+
+/// One put, as read back.
+#[derive(Debug)]
+pub(super) struct PutRecord {
+    pub(super) first: u64,
+    pub(super) opening: u64,
+    pub(super) batch: Batch,
+}
+
+/// The name of an opening's events.
+pub(super) fn incarnation(store: u64, opening: u64) -> u128 {
+    u128::from(store) << 64 | u128::from(opening)
+}
+
+/// The record of a put, in parts; the batch's bytes are not copied.
+pub(super) fn put_record(first: u64, opening: u64, batch: &Batch) -> Vec<Bytes> {
+    let mut head = Vec::with_capacity(HEAD_LEN);
+    head.extend_from_slice(&first.to_le_bytes());
+    head.extend_from_slice(&opening.to_le_bytes());
+    let (meta, bytes) = batch.flatten();
+    vec![head.into(), meta, bytes]
+}
+
+// === impl PutRecord ===
+
+impl PutRecord {
+    /// Reads a record of the log.
+    ///
+    /// # Errors
+    /// `Corrupt`, where a checksum was right: written by something else.
+    pub(super) fn decode(record: &Bytes) -> Result<Self> {
+        let mut reader = Reader(record);
+        let head = reader.u64().zip(reader.u64());
+        let (first, opening) = head.ok_or_else(|| Error::corrupt("put record", "shorter than its head"))?;
+        Ok(Self { first, opening, batch: Batch::unflatten(&record.slice(HEAD_LEN..))? })
+    }
+
+    /// One behind the last event.
+    pub(super) fn end(&self) -> u64 {
+        self.first + self.batch.len() as u64
+    }
+}
+
+// === impl LogSnapshot ===
+
+impl LogSnapshot {
+    pub(super) fn encode(&self) -> Bytes {
+        let mut out = Writer(vec![VERSION]);
+        [self.store, self.next, self.body_bytes].into_iter().for_each(|number| out.u64(number));
+        out.count(self.origins.len());
+        for (origin, end) in &self.origins {
+            out.text(origin);
+            out.u64(*end);
+        }
+        out.count(self.dropped.len());
+        for (rule, events) in &self.dropped {
+            out.text(rule);
+            out.u64(*events);
+        }
+        out.count(self.names.openings.len());
+        for opening in &self.names.openings {
+            out.u64(opening.incarnation as u64);
+            out.u64(opening.first);
+        }
+        out.count(self.names.foreign.len());
+        for run in &self.names.foreign {
+            out.u64(run.first);
+            out.u64(run.events);
+            out.0.extend_from_slice(&run.incarnation.to_le_bytes());
+            out.u64(run.name);
+        }
+        out.0.into()
+    }
+
+    /// Reads a snapshot of the log.
+    ///
+    /// # Errors
+    /// `Corrupt`, where a checksum was right: written by something else.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::read(Reader(bytes)).ok_or_else(|| unknown("log snapshot", bytes))
+    }
+
+    fn read(mut reader: Reader<'_>) -> Option<Self> {
+        reader.version()?;
+        let (store, next, body_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
+        let mut snapshot = Self { store, next, body_bytes, ..Self::default() };
+        for _ in 0..reader.u32()? {
+            snapshot.origins.insert(reader.text()?, reader.u64()?);
+        }
+        for _ in 0..reader.u32()? {
+            snapshot.dropped.insert(reader.text()?, reader.u64()?);
+        }
+        for _ in 0..reader.u32()? {
+            let incarnation = incarnation(store, reader.u64()?);
+            snapshot.names.openings.push(Opening { incarnation, first: reader.u64()? });
+        }
+        for _ in 0..reader.u32()? {
+            let (first, events) = (reader.u64()?, reader.u64()?);
+            let (incarnation, name) = (reader.u128()?, reader.u64()?);
+            snapshot.names.foreign.push_back(Foreign { first, events, incarnation, name });
+        }
+        reader.0.is_empty().then_some(snapshot)
+    }
+}
+
+/// The record of acknowledged ranges.
+pub(super) fn ack_record(ranges: impl IntoIterator<Item = Range<u64>>) -> Bytes {
+    let mut out = Writer(Vec::new());
+    ranges.into_iter().for_each(|range| out.range(range));
+    out.0.into()
+}
+
+/// Reads a record of the acks.
+///
+/// # Errors
+/// `Corrupt`, where a checksum was right: written by something else.
+pub(super) fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
+    let mut reader = Reader(bytes);
+    let mut ranges = Vec::with_capacity(bytes.len() / 16);
+    while !reader.0.is_empty() {
+        ranges.push(reader.range().ok_or_else(|| unknown("ack record", bytes))?);
+    }
+    Ok(ranges)
+}
+
+/// The snapshot of all acknowledged ranges.
+pub(super) fn ack_snapshot(store: u64, acked: &IntervalSet) -> Bytes {
+    let mut out = Writer(vec![VERSION]);
+    out.u64(store);
+    out.count(acked.range_count());
+    acked.ranges().for_each(|range| out.range(range));
+    out.0.into()
+}
+
+/// Reads a snapshot of the acks: the store and the ranges.
+///
+/// # Errors
+/// `Corrupt`, where a checksum was right: written by something else.
+pub(super) fn read_ack_snapshot(bytes: &[u8]) -> Result<(u64, IntervalSet)> {
+    let read = |mut reader: Reader<'_>| {
+        reader.version()?;
+        let store = reader.u64()?;
+        let mut acked = IntervalSet::new();
+        for _ in 0..reader.u32()? {
+            acked.insert(reader.range()?);
+        }
+        reader.0.is_empty().then_some((store, acked))
+    };
+    read(Reader(bytes)).ok_or_else(|| unknown("ack snapshot", bytes))
+}
+
+fn unknown(what: &str, bytes: &[u8]) -> Error {
+    let version = bytes.first().copied().unwrap_or_default();
+    let problem = format!("{} bytes, version {version}, that are not one of version {VERSION}", bytes.len());
+    Error::corrupt(what, problem)
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u64(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn count(&mut self, count: usize) {
+        let count = u32::try_from(count).expect("a list in memory is shorter than 4 Gi elements");
+        self.0.extend_from_slice(&count.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn range(&mut self, range: Range<u64>) {
+        self.u64(range.start);
+        self.u64(range.end);
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn version(&mut self) -> Option<()> {
+        (self.array()? == [VERSION]).then_some(())
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn u128(&mut self) -> Option<u128> {
+        self.array().map(u128::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Option<Arc<str>> {
+        let len = self.u32()? as usize;
+        let (text, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(String::from_utf8_lossy(text).into())
+    }
+
+    fn range(&mut self) -> Option<Range<u64>> {
+        Some(self.u64()?..self.u64()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn snapshots_are_read_back_and_refused_when_cut() {
+        let mut names = Names::default();
+        names.open(incarnation(3, 7), 0);
+        names.foreign.push_back(Foreign { first: 2, events: 3, incarnation: 1 << 100 | 5, name: 9 });
+        let snapshot = LogSnapshot {
+            store: 3,
+            next: 50,
+            body_bytes: 1234,
+            origins: [("8:1:2".into(), 77), ("é".into(), 1)].into(),
+            dropped: [("rule".into(), 4)].into(),
+            names,
+        };
+        let bytes = snapshot.encode();
+        assert_eq!(LogSnapshot::decode(&bytes).unwrap(), snapshot);
+        let acked: IntervalSet = [0..5, 9..12].into_iter().collect();
+        let acks = ack_snapshot(3, &acked);
+        assert_eq!(read_ack_snapshot(&acks).unwrap(), (3, acked));
+        (0..bytes.len()).for_each(|cut| assert!(LogSnapshot::decode(&bytes[..cut]).is_err(), "{cut}"));
+        (0..acks.len()).for_each(|cut| assert!(read_ack_snapshot(&acks[..cut]).is_err(), "{cut}"));
+    }
+
+    #[test]
+    fn records_are_read_back() {
+        let batch = Batch::from_bodies(["a", "b"]).named(5, 40);
+        let record = Bytes::from(put_record(40, 6, &batch).concat());
+        let back = PutRecord::decode(&record).unwrap();
+        assert_eq!((back.first, back.opening, back.end()), (40, 6, 42));
+        assert_eq!(back.batch.name_ranges(), [(5, 40..42)]);
+        assert!(PutRecord::decode(&record.slice(..15)).is_err());
+        let ranges = vec![1..2, 5..900];
+        assert_eq!(read_ack_record(&ack_record(ranges.clone())).unwrap(), ranges);
+        assert!(read_ack_record(&[0; 17]).is_err());
+    }
+}

@@ -1,0 +1,253 @@
+//! The state of an open channel, and the way in: puts are enqueued in the log, and can be taken once they are stored.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_core::{Batch, Error, IntervalSet, Resolver, Result, Room, Ticket, ticket};
+use millstream_io::failpoint;
+use millstream_journal::{Appended, Durability, Journal, Location, Reader};
+use parking_lot::Mutex;
+
+use super::acks::Acks;
+use super::format::{LogSnapshot, RECORD, incarnation, put_record};
+use super::origins::Origins;
+use crate::gate::Gate;
+use crate::names::Names;
+use crate::queue::{Piece, Queue};
+
+/// Bytes of stored events that are kept in memory for sinks that keep up. Beyond, they are read back when their turn comes.
+pub(super) const MEMORY_BYTES: u64 = 8 << 20;
+
+/// What the channel, its open takes and the journals' callbacks share.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) gate: Gate,
+    /// Drawn once per directory.
+    pub(super) id: u64,
+    /// Drawn at this opening.
+    pub(super) opening: u64,
+    pub(super) log: Journal,
+    pub(super) acks: Journal,
+    /// When a put counts as done.
+    pub(super) durability: Durability,
+    pub(super) memory_bytes: u64,
+    /// Locked before `state`, never after it.
+    pub(super) reader: Mutex<Option<Reader>>,
+    /// May be held while something is enqueued in a journal, as that never waits.
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// Sequence of the next event to be enqueued.
+    pub(super) next: u64,
+    /// All before are stored, or were lost to damage.
+    pub(super) stored: u64,
+    /// Bytes of all bodies up to `next`, and up to `stored`.
+    pub(super) body_bytes: u64,
+    pub(super) stored_body_bytes: u64,
+    pub(super) origins: Origins,
+    pub(super) names: Names,
+    pub(super) acked: IntervalSet,
+    pub(super) acks: Acks,
+    /// Puts that are enqueued and not stored, in order.
+    pub(super) in_flight: VecDeque<InFlight>,
+    /// What can be taken.
+    pub(super) queue: Queue,
+    /// What can be taken and is on disk alone: it comes behind `queue`.
+    pub(super) backlog: Option<Backlog>,
+    /// Segments of the log with their first sequences, ascending.
+    pub(super) segments: VecDeque<Segment>,
+    /// Whether anything was put since the last snapshot of the log.
+    pub(super) dirty: bool,
+    pub(super) closed: bool,
+}
+
+/// One put on its way to the disk.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    piece: Piece,
+    location: Location,
+    /// Retained while on its way.
+    bytes: u64,
+    body_bytes: u64,
+    /// Who waits: the put, and later ones that had nothing to add to it.
+    waiting: Vec<Resolver>,
+}
+
+/// Events from `next` up to the last stored one, in the log from `from` on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backlog {
+    pub(super) from: Location,
+    pub(super) next: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) first: u64,
+    /// Bytes of all bodies before.
+    pub(super) body_bytes: u64,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// See [`millstream_core::Channel::put`].
+    pub(super) fn put(self: &Arc<Self>, batch: Batch, room: Room) -> Ticket {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Ticket::ready(Err(self.stopped()));
+        }
+        let batch = match state.origins.trim(batch) {
+            Ok(batch) => batch,
+            Err(error) => return Ticket::ready(Err(error)),
+        };
+        let is_new = batch.coverage().is_some_and(|coverage| state.origins.is_new(coverage));
+        if batch.is_empty() && !is_new {
+            return state.wait_for_last();
+        }
+        let enqueued = self.enqueue(&mut state, batch, room);
+        drop(state);
+        // The put is enqueued, whatever a test asks for here.
+        let _ = failpoint::hit("channel.put-enqueued");
+        enqueued.unwrap_or_else(|error| Ticket::ready(Err(error)))
+    }
+
+    fn enqueue(self: &Arc<Self>, state: &mut State, batch: Batch, room: Room) -> Result<Ticket> {
+        let first = state.next;
+        let foreign = if batch.has_names() { batch.names() } else { Vec::new() };
+        let batch = if foreign.is_empty() { batch.named(incarnation(self.id, self.opening), first) } else { batch };
+        let appended = match self.append(state, put_record(first, self.opening, &batch)) {
+            Ok(appended) => appended,
+            Err(error) => {
+                if let Some(coverage) = batch.coverage() {
+                    state.origins.refuse_behind(coverage, &error);
+                }
+                return Err(error);
+            }
+        };
+        let (events, bytes, body_bytes) = (batch.len() as u64, batch.retained_bytes(), batch.body_bytes());
+        room.keep(events, bytes);
+        state.next += events;
+        state.body_bytes += body_bytes;
+        state.dirty = true;
+        state.names.record(first, &batch, &foreign);
+        if let Some(coverage) = batch.coverage() {
+            state.origins.enqueue(coverage);
+        }
+        let (resolver, put) = ticket();
+        let (piece, location) = (Piece { first, batch }, appended.location);
+        state.in_flight.push_back(InFlight { piece, location, bytes, body_bytes, waiting: vec![resolver] });
+        if appended.wants_roll {
+            self.roll(state);
+        }
+        Ok(put)
+    }
+
+    /// Enqueues a record, in a new segment where the last one was given up.
+    fn append(self: &Arc<Self>, state: &mut State, parts: Vec<Bytes>) -> Result<Appended> {
+        let append = |parts| {
+            let store = Arc::clone(self);
+            self.log.append(RECORD, parts, self.durability, Box::new(move |outcome| store.put_done(outcome)))
+        };
+        match append(parts.clone()) {
+            // Refused while puts that failed are told one by one, as `state` still counts on them.
+            Err(_) if self.log.needs_roll() => {
+                self.log.roll(self.log_snapshot(state).encode())?;
+                append(parts)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Begins a segment. One that cannot be made is asked for again by the next put.
+    pub(super) fn roll(&self, state: &mut State) {
+        match self.log.roll(self.log_snapshot(state).encode()) {
+            Ok(()) => state.dirty = false,
+            Err(error) => tracing::warn!(channel = %self.gate.channel, %error, "no new segment yet"),
+        }
+    }
+
+    /// What all puts so far add up to, those in flight included.
+    fn log_snapshot(&self, state: &State) -> LogSnapshot {
+        let enqueued = &state.origins.enqueued;
+        LogSnapshot {
+            store: self.id,
+            next: state.next,
+            body_bytes: state.body_bytes,
+            origins: enqueued.ends.clone(),
+            dropped: enqueued.dropped.clone(),
+            names: state.names.clone(),
+        }
+    }
+
+    /// The oldest put in flight is stored, or failed: called in order, on the log's thread.
+    fn put_done(self: &Arc<Self>, outcome: Result<()>) {
+        let mut state = self.state.lock();
+        let Some(put) = state.in_flight.pop_front() else { return };
+        let events = put.piece.batch.len() as u64;
+        let (bytes, waiting) = match &outcome {
+            Ok(()) => (put.bytes, state.has_stored(put, self.memory_bytes)),
+            Err(error) => (put.bytes, state.has_failed(put, error)),
+        };
+        let freed_events = if outcome.is_ok() { 0 } else { events };
+        self.remove_delivered(&mut state);
+        drop(state);
+        self.gate.room.free(freed_events, bytes);
+        self.gate.wake();
+        // The put is stored, whatever a test asks for here.
+        let _ = failpoint::hit("channel.put-durable");
+        waiting.into_iter().for_each(|resolver| resolver.resolve(outcome.clone()));
+    }
+
+    pub(super) fn stopped(&self) -> Error {
+        Error::Stopped { what: Arc::clone(&self.gate.channel) }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// A ticket for a put that adds nothing: it resolves with the last one enqueued, on which it may rely.
+    fn wait_for_last(&mut self) -> Ticket {
+        let Some(last) = self.in_flight.back_mut() else { return Ticket::ready(Ok(())) };
+        let (resolver, put) = ticket();
+        last.waiting.push(resolver);
+        put
+    }
+
+    fn has_stored(&mut self, put: InFlight, memory_bytes: u64) -> Vec<Resolver> {
+        let Piece { first, batch } = put.piece;
+        if self.segments.back().is_none_or(|last| last.number < put.location.segment) {
+            let (number, body_bytes) = (put.location.segment, self.stored_body_bytes);
+            self.segments.push_back(Segment { number, first, body_bytes });
+        }
+        if let Some(coverage) = batch.coverage() {
+            self.origins.store(coverage);
+        }
+        self.stored = first + batch.len() as u64;
+        self.stored_body_bytes += put.body_bytes;
+        if batch.is_empty() || self.backlog.is_some() {
+            return put.waiting;
+        }
+        let in_memory = self.queue.ready_bytes();
+        if in_memory > 0 && in_memory + batch.retained_bytes() > memory_bytes {
+            self.backlog = Some(Backlog { from: put.location, next: first });
+        } else {
+            // Sliced, it has no coverage any more: that was said to this channel alone.
+            self.queue.push(Piece { first, batch: batch.slice(0..batch.len()) });
+        }
+        put.waiting
+    }
+
+    /// Everything enqueued behind it fails too, and until then nothing new is enqueued.
+    fn has_failed(&mut self, put: InFlight, error: &Error) -> Vec<Resolver> {
+        self.origins.fail(put.piece.batch.coverage(), error);
+        self.next = self.stored;
+        self.body_bytes = self.stored_body_bytes;
+        self.names.cut(self.stored);
+        put.waiting
+    }
+}

@@ -1,0 +1,70 @@
+//! The doors of a channel: who waits for room on the way in, and who waits for events on the way out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_core::{Error, Result, Room, RoomKeeper};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::time::timeout;
+
+/// What both channels ask before a put and wait at in a take.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) channel: Arc<str>,
+    /// Most events of one transaction.
+    pub(crate) transaction_capacity: u64,
+    /// Longest wait, for room or for events.
+    pub(crate) keep_alive: Duration,
+    pub(crate) room: Arc<RoomKeeper>,
+    /// Takers get their turn in the order in which they came; whoever has it waits for events.
+    turn: Mutex<()>,
+    arrived: Notify,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    pub(crate) fn new(
+        channel: Arc<str>,
+        transaction_capacity: u64,
+        keep_alive: Duration,
+        room: Arc<RoomKeeper>,
+    ) -> Self {
+        Self { channel, transaction_capacity, keep_alive, room, turn: Mutex::new(()), arrived: Notify::new() }
+    }
+
+    /// See [`millstream_core::Channel::reserve`].
+    pub(crate) async fn reserve(&self, events: u64, bytes: u64) -> Result<Room> {
+        if events > self.transaction_capacity {
+            let (channel, limit) = (Arc::clone(&self.channel), self.transaction_capacity);
+            return Err(Error::BatchTooLarge { channel, events, limit });
+        }
+        let mut granted = self.room.ask(events, bytes);
+        // Without a timer where there is room.
+        if let Ok(room) = granted.try_recv() {
+            return Ok(room);
+        }
+        if let Ok(Ok(room)) = timeout(self.keep_alive, granted).await {
+            return Ok(room);
+        }
+        let (queued_events, queued_bytes) = self.room.used();
+        let (capacity_events, capacity_bytes) = self.room.capacity();
+        let channel = Arc::clone(&self.channel);
+        Err(Error::ChannelFull { channel, queued_events, capacity_events, queued_bytes, capacity_bytes })
+    }
+
+    /// Waits until all who came earlier have theirs.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Waits for [`Self::wake`], or returns at once when it was called since the last wait.
+    pub(crate) async fn arrival(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// There are events to take, or there never will be.
+    pub(crate) fn wake(&self) {
+        self.arrived.notify_one();
+    }
+}
