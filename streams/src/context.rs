@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     /// Blocks, the running batch and what outputs have not applied yet.
     pub(crate) memory_bytes: u64,
     pub(crate) threads: usize,
+    pub(crate) segment_bytes: u64,
     pub(crate) stop_timeout: Duration,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
 
 /// Spark bounds receivers by rate; this bounds all that a job holds, whatever the rate.
 const MEMORY_BYTES: u64 = 64 << 20;
+/// Small enough that old segments go soon, large enough that opening one is rare.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// Long enough for a batch under way, short enough for whoever pressed Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,7 @@ impl StreamingContext {
             batch_interval,
             checkpoint: None,
             memory_bytes: MEMORY_BYTES,
+            segment_bytes: SEGMENT_BYTES,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             stop_timeout: STOP_TIMEOUT,
             clock: SystemClock::new(),
@@ -84,6 +88,12 @@ impl StreamingContext {
     /// Threads that compute; all cores unless set.
     pub fn threads(&mut self, threads: usize) -> &mut Self {
         self.settings.threads = threads;
+        self
+    }
+
+    /// Bytes of the commit log after which it begins a new segment and deletes what nobody needs; 64 MiB unless set.
+    pub fn commit_log_segment_bytes(&mut self, bytes: u64) -> &mut Self {
+        self.settings.segment_bytes = bytes;
         self
     }
 

@@ -76,21 +76,21 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         inputs: inputs.iter().map(|input| input.name.clone()).collect(),
     };
     let remembered: Vec<BatchId> = memories.iter().map(|memory| memory.map_or(0, |(_, batch)| batch)).collect();
-    let (log, restored) =
-        CommitLog::open(Arc::clone(&settings.disk), &log_dir, &settings.app_name, opened, &stages, &remembered)?;
+    let (log, restored) = CommitLog::open(&settings, &log_dir, opened, &stages, &remembered)?;
 
     let (runtime, handle) = runtime(&settings)?;
     let status = Arc::new(Status::default());
     let budget = RoomKeeper::new(u64::MAX, settings.memory_bytes);
     let intake = Intake::new(Arc::clone(&budget), restored.seen.clone(), inputs.len());
+    let feeds = feeds(inputs, &status);
+    let driver_status = ComponentStatus::new("job", settings.app_name.as_str().into(), "micro-batch".into());
+    status.add(Arc::clone(&driver_status));
     let replicas = replicas(&log, &restored, &outputs, &memories, &status, &settings, &handle)?;
 
     let progress = Arc::new(Progress::default());
     progress.last_batch.store(log.last_batch(), Ordering::SeqCst);
     progress.dead_lettered.store(log.dead_lettered(), Ordering::SeqCst);
     progress.unnamed.store(log.unnamed(), Ordering::SeqCst);
-    let driver_status = ComponentStatus::new("job", settings.app_name.as_str().into(), "micro-batch".into());
-    status.add(Arc::clone(&driver_status));
     let (log_id, epoch) = (log.id(), log.epoch());
     let slowest_output = Box::new(replicas.slowest());
     let engine = Engine {
@@ -107,11 +107,12 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         status: driver_status,
         progress: Arc::clone(&progress),
         stop_timeout: settings.stop_timeout,
+        handle: handle.clone(),
     };
     let ((stop_receivers, receivers_stop), (hurry, hurry_token), (stop_engine, engine_stop)) =
         (stop_token(), stop_token(), stop_token());
-    let (driver, ended) = spawn_driver(engine, handle.clone(), hurry_token, engine_stop, &settings.app_name)?;
-    let receivers = start_receivers(inputs, &intake, &status, &receivers_stop, &handle);
+    let (driver, ended) = spawn_driver(engine, hurry_token, engine_stop, &settings.app_name)?;
+    let receivers = start_receivers(feeds, &intake, &receivers_stop, &handle);
     Ok(Job {
         app_name: settings.app_name,
         log: log_id,
@@ -149,8 +150,11 @@ fn check(settings: &Settings, inputs: &[InputNode], outputs: &[OutputNode]) -> R
 }
 
 fn is_new(settings: &Settings, log_dir: &Path) -> bool {
-    // A directory that cannot be listed is told when the log is opened.
-    settings.disk.list(log_dir).is_ok_and(|names| names.is_empty()) || !log_dir.exists()
+    match settings.disk.list(log_dir) {
+        Ok(names) => names.is_empty(),
+        // One that cannot be listed for another reason is told when the log is opened.
+        Err(error) => matches!(error, Error::Io { error, .. } if error.kind() == std::io::ErrorKind::NotFound),
+    }
 }
 
 fn runtime(settings: &Settings) -> Result<(Option<Runtime>, Handle)> {
@@ -207,18 +211,12 @@ fn replicas(
 
 type Ended = watch::Receiver<Option<Result<()>>>;
 
-fn spawn_driver(
-    engine: Engine,
-    handle: Handle,
-    hurry: StopToken,
-    stop: StopToken,
-    app_name: &str,
-) -> Result<(JoinHandle<()>, Ended)> {
+fn spawn_driver(engine: Engine, hurry: StopToken, stop: StopToken, app_name: &str) -> Result<(JoinHandle<()>, Ended)> {
     let (sender, ended) = watch::channel(None);
     let status = Arc::clone(&engine.status);
     let name = app_name.to_owned();
     let spawned = std::thread::Builder::new().name("driver".into()).spawn(move || {
-        let drive = std::panic::AssertUnwindSafe(|| handle.block_on(engine.drive(hurry, stop)));
+        let drive = std::panic::AssertUnwindSafe(|| engine.drive(hurry, stop));
         let outcome = std::panic::catch_unwind(drive).unwrap_or_else(|_| {
             let message = "the driver panicked; its text is above".to_owned();
             Err(Error::Panicked { place: format!("job {name:?}"), message })
@@ -234,22 +232,33 @@ fn spawn_driver(
     Ok((driver, ended))
 }
 
+/// Gives every input its status, the first of the path.
+fn feeds(inputs: Vec<InputNode>, status: &Status) -> Vec<(Feed, Arc<ComponentStatus>)> {
+    let with_status = |input: InputNode| {
+        let type_name = if matches!(input.feed, Feed::Queue(_)) { "queue" } else { "receiver" };
+        let component = ComponentStatus::new("receiver", input.name.into(), type_name.into());
+        status.add(Arc::clone(&component));
+        (input.feed, component)
+    };
+    inputs.into_iter().map(with_status).collect()
+}
+
 fn start_receivers(
-    inputs: Vec<InputNode>,
+    feeds: Vec<(Feed, Arc<ComponentStatus>)>,
     intake: &Arc<Intake>,
-    status: &Status,
     stop: &StopToken,
     handle: &Handle,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut running = Vec::new();
-    for (stream, input) in inputs.into_iter().enumerate() {
+    for (stream, (feed, status)) in feeds.into_iter().enumerate() {
         let inbox = intake.inbox(stream);
-        match input.feed {
-            Feed::Queue(queue) => queue.attach(inbox),
+        match feed {
+            Feed::Queue(queue) => {
+                queue.attach(inbox);
+                status.ready();
+            }
             Feed::Receiver(receiver) => {
-                let component = ComponentStatus::new("receiver", input.name.as_str().into(), "receiver".into());
-                status.add(Arc::clone(&component));
-                let cx = ReceiverContext { inbox, status: component, stop: stop.clone() };
+                let cx = ReceiverContext { inbox, status, stop: stop.clone() };
                 running.push(handle.spawn(keep_running(receiver, cx)));
             }
         }

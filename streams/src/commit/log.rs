@@ -6,24 +6,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_core::{BatchId, LogId, Result, Ticket, ticket};
-use millstream_io::disk::Disk;
 use millstream_journal::{Durability, Journal, Options};
 
 use crate::commit::record::{
-    APPLIED, Applied, CHUNK, CHUNK_BYTES, Checkpoint, GROUP, OPENED, Opened, PREPARED, Prepared, encode,
+    APPLIED, Applied, CHUNK, CHUNK_BYTES, Checkpoint, GROUP, OPENED, Opened, PREPARED, Prepared, VERSION, encode,
 };
 use crate::commit::recovery::{Restored, restore};
+use crate::context::Settings;
 use crate::receiver::names::NamesSnapshot;
 use crate::stage::{Stage, StateStage};
 
 /// Key groups per state.
 const GROUPS: usize = 256;
-/// A segment is small enough that old ones go soon, and large enough that opening one is rare.
-const SEGMENT_BYTES: u64 = 64 << 20;
 /// The disk keeps this much free; a full disk stops the job before it stops the machine.
 const RESERVE_BYTES: u64 = 16 << 20;
-/// How much of the state is rewritten per byte of change: the log stays within about three times the state.
+/// How much of the state is rewritten per byte written: two rounds are in the log at most, so it stays within about four
+/// times the state.
 const REWRITE_PER_BYTE: u64 = 1;
+
+/// What a record costs beside its payload.
+const RECORD_BYTES: u64 = 32;
 
 /// The open commit log of one job.
 pub(crate) struct CommitLog {
@@ -43,7 +45,7 @@ struct Rewrite {
     next: usize,
     /// Segment in which this round began.
     began: u64,
-    /// Bytes that may be written before the next change.
+    /// Bytes of groups that may be written now.
     credit: u64,
 }
 
@@ -57,22 +59,21 @@ impl CommitLog {
     /// `InUse` when another process has it; `Mismatch` when it belongs to another job or another shape of state;
     /// `Corrupt` when batches are missing from it: nothing is guessed.
     pub(crate) fn open(
-        disk: Arc<dyn Disk>,
+        settings: &Settings,
         dir: &Path,
-        job: &str,
         opened: Opened,
         stages: &[Box<dyn Stage>],
         remembered: &[BatchId],
     ) -> Result<(Self, Restored)> {
         let options = Options {
-            name: format!("commit log of {job}").into(),
-            segment_bytes: SEGMENT_BYTES,
+            name: format!("commit log of {}", settings.app_name).into(),
+            segment_bytes: settings.segment_bytes,
             reserve_bytes: RESERVE_BYTES,
             max_record_bytes: (CHUNK_BYTES + (64 << 20)) as u32,
         };
-        let fresh =
-            Checkpoint { version: crate::commit::record::VERSION, job: job.to_owned(), ..Checkpoint::default() };
-        let (journal, recovered) = Journal::open(disk, dir, options, encode(&fresh)?)?;
+        let job = &settings.app_name;
+        let fresh = Checkpoint { version: VERSION, job: job.clone(), ..Checkpoint::default() };
+        let (journal, recovered) = Journal::open(Arc::clone(&settings.disk), dir, options, encode(&fresh)?)?;
         let id = LogId(recovered.log_id);
         let mut restored = restore(&journal, recovered, dir, job, &opened, stages, remembered)?;
         let mut checkpoint = restored.checkpoint.clone();
@@ -112,6 +113,7 @@ impl CommitLog {
     pub(crate) fn commit(&mut self, prepared: &Prepared) -> Result<()> {
         let payloads = prepared.payloads()?;
         let last = payloads.len() - 1;
+        let written: u64 = payloads.iter().flatten().map(|part| part.len() as u64).sum();
         let mut durable = Ticket::ready(Ok(()));
         for (index, payload) in payloads.into_iter().enumerate() {
             let (kind, durability) =
@@ -124,8 +126,7 @@ impl CommitLog {
         self.checkpoint.batch_committed(head);
         let segment = self.newest_segment();
         self.unapplied.insert(head.batch, segment);
-        let changed: u64 = prepared.deltas.iter().flatten().map(|part| part.len() as u64).sum();
-        self.rewrite.credit += changed * REWRITE_PER_BYTE;
+        self.rewrite.credit += written * REWRITE_PER_BYTE;
         Ok(())
     }
 
@@ -148,7 +149,7 @@ impl CommitLog {
             let (state, group) = (self.rewrite.next / GROUPS, (self.rewrite.next % GROUPS) as u8);
             let bytes = states[state].write_group(group);
             // An empty group costs its record all the same.
-            self.rewrite.credit = self.rewrite.credit.saturating_sub(bytes.len() as u64 + 16);
+            self.rewrite.credit = self.rewrite.credit.saturating_sub(bytes.len() as u64 + RECORD_BYTES);
             let mut prefix = (state as u16).to_le_bytes().to_vec();
             prefix.push(group);
             drop(self.append(GROUP, vec![prefix.into(), bytes], Durability::Lazy)?);

@@ -14,6 +14,7 @@ use std::time::Duration;
 use millstream_core::{BatchStamp, ComponentStatus, Error, Reaction, Result, RoomKeeper, StageInfo, StopToken};
 use millstream_io::{Clock, failpoint};
 use parking_lot::RwLock;
+use tokio::runtime::Handle;
 
 use crate::commit::log::CommitLog;
 use crate::commit::record::{Head, Prepared};
@@ -47,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) status: Arc<ComponentStatus>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop_timeout: Duration,
+    /// For waiting: the driver is a thread of its own, so that computing and committing may block.
+    pub(crate) handle: Handle,
 }
 
 /// How far a job has come, for who asks from outside.
@@ -84,36 +87,40 @@ impl Engine {
     ///
     /// # Errors
     /// That after which the job cannot go on. Nothing is lost: what was not committed was not acknowledged.
-    pub(crate) async fn drive(mut self, hurry: StopToken, mut stop: StopToken) -> Result<()> {
-        let driven = self.run(&hurry, &mut stop).await;
-        let closed = self.finish().await;
+    pub(crate) fn drive(mut self, hurry: StopToken, mut stop: StopToken) -> Result<()> {
+        let driven = self.run(&hurry, &mut stop);
+        self.intake.close();
+        let closed = self.finish();
         driven.and(closed)
     }
 
-    async fn run(&mut self, hurry: &StopToken, stop: &mut StopToken) -> Result<()> {
+    fn run(&mut self, hurry: &StopToken, stop: &mut StopToken) -> Result<()> {
         self.status.ready();
         loop {
-            let wake = tokio::select! {
-                biased;
-                () = stop.stopped() => Wake::Stop,
-                moved = self.replicas.moved() => moved.map(|()| Wake::Applied)?,
-                due = self.timer.due(&self.intake, hurry) => Wake::Batch(due),
-            };
-            match wake {
+            let Self { replicas, timer, intake, handle, .. } = self;
+            let wake = handle.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = stop.stopped() => Ok(Wake::Stop),
+                    moved = replicas.moved() => moved.map(|()| Wake::Applied),
+                    due = timer.due(intake, hurry) => Ok(Wake::Batch(due)),
+                }
+            });
+            match wake? {
                 Wake::Stop => break,
                 Wake::Applied => self.note_cursors(),
-                Wake::Batch(due) => self.batch(due, stop).await?,
+                Wake::Batch(due) => self.batch(due, stop)?,
             }
         }
         while !self.intake.is_empty() {
             let now = Due { at: self.clock.monotonic(), time_ms: self.clock.now_ms() };
-            self.batch(now, stop).await?;
+            self.batch(now, stop)?;
         }
         Ok(())
     }
 
     /// One batch: everything that waits.
-    async fn batch(&mut self, due: Due, stop: &mut StopToken) -> Result<()> {
+    fn batch(&mut self, due: Due, stop: &mut StopToken) -> Result<()> {
         let began = self.clock.monotonic();
         self.progress.computing.store(true, Ordering::SeqCst);
         let blocks = self.intake.drain();
@@ -123,7 +130,7 @@ impl Engine {
             failpoint::hit("batch.drained")?;
         }
         let completion = Completion::new(self.listeners.clone(), Arc::clone(&self.clock), due, began, num_records);
-        let done = self.process(input, due, &completion, stop).await;
+        let done = self.process(input, due, &completion, stop);
         if done.is_ok() {
             for block in blocks.into_iter().flatten() {
                 // A receiver whose connection ended does not listen any more.
@@ -140,13 +147,7 @@ impl Engine {
 
     /// Commits all of `input`, in one batch if it can be computed, else in as many as it takes to find the events at
     /// fault.
-    async fn process(
-        &mut self,
-        input: Input,
-        due: Due,
-        completion: &Arc<Completion>,
-        stop: &mut StopToken,
-    ) -> Result<()> {
+    fn process(&mut self, input: Input, due: Due, completion: &Arc<Completion>, stop: &mut StopToken) -> Result<()> {
         let mut poison: Vec<Poison> = Vec::new();
         let mut work = vec![(input, TRIES)];
         let mut pause = LEAST_PAUSE;
@@ -169,7 +170,7 @@ impl Engine {
             };
             self.status.failed(&error);
             if !is_the_programs(&error) {
-                self.wait_out(&error, &mut pause, stop).await?;
+                self.wait_out(&error, &mut pause, stop)?;
                 work.push((input, tries));
             } else if tries > 1 {
                 tracing::warn!(%error, events = input.events(), "batch failed, will try again");
@@ -264,20 +265,23 @@ impl Engine {
     }
 
     /// Waits before the same batch is tried again.
-    async fn wait_out(&self, error: &Error, pause: &mut Duration, stop: &mut StopToken) -> Result<()> {
+    fn wait_out(&self, error: &Error, pause: &mut Duration, stop: &mut StopToken) -> Result<()> {
         let Reaction::Retry { after } = error.reaction() else { return Err(error.clone()) };
         tracing::warn!(%error, "batch not committed, will try again");
         let until = self.clock.monotonic() + after.max(*pause);
         *pause = (*pause * 2).min(MOST_PAUSE);
-        tokio::select! {
-            () = self.clock.sleep_until(until) => Ok(()),
-            () = stop.stopped() => Err(error.clone()),
-        }
+        self.handle.block_on(async {
+            tokio::select! {
+                () = self.clock.sleep_until(until) => Ok(()),
+                () = stop.stopped() => Err(error.clone()),
+            }
+        })
     }
 
     /// Lets the outputs finish, notes how far they came, and closes the log with a checkpoint.
-    async fn finish(mut self) -> Result<()> {
-        let applied = self.replicas.finish(self.clock.monotonic() + self.stop_timeout).await;
+    fn finish(mut self) -> Result<()> {
+        let deadline = self.clock.monotonic() + self.stop_timeout;
+        let applied = self.handle.block_on(self.replicas.finish(deadline));
         self.note_cursors();
         let names = self.intake.with_seen(|seen| seen.snapshot());
         let closed = self.log.close(names);

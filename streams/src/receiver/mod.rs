@@ -73,6 +73,8 @@ struct IntakeState {
     seen: SeenNames,
     /// Per input stream, in order of arrival.
     waiting: Vec<VecDeque<Block>>,
+    /// The job has ended: blocks are not kept, their verdict is bad.
+    closed: bool,
 }
 
 // === impl Inbox ===
@@ -102,6 +104,9 @@ impl Inbox {
         let fresh: Vec<Batch> = fresh.into_iter().filter(|batch| !batch.is_empty()).map(|b| b.compact()).collect();
         let bytes = fresh.iter().map(Batch::retained_bytes).sum();
         let room = room.resize(bytes);
+        if state.closed {
+            return verdict;
+        }
         state.waiting[self.stream].push_back(Block { batches: fresh, done, _room: room });
         drop(state);
         self.intake.arrived.notify_one();
@@ -117,7 +122,11 @@ impl Intake {
     /// For `streams` input streams.
     pub(crate) fn new(budget: Arc<RoomKeeper>, seen: SeenNames, streams: usize) -> Arc<Self> {
         let waiting = (0..streams).map(|_| VecDeque::new()).collect();
-        Arc::new(Self { budget, state: Mutex::new(IntakeState { seen, waiting }), arrived: Notify::new() })
+        Arc::new(Self {
+            budget,
+            state: Mutex::new(IntakeState { seen, waiting, closed: false }),
+            arrived: Notify::new(),
+        })
     }
 
     /// The inbox of input stream `stream`, counted from 0.
@@ -133,6 +142,13 @@ impl Intake {
     /// Takes every waiting block, per input stream.
     pub(crate) fn drain(&self) -> Vec<Vec<Block>> {
         self.state.lock().waiting.iter_mut().map(|blocks| blocks.drain(..).collect()).collect()
+    }
+
+    /// Gives back what waits, and from now on whatever comes.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.waiting.iter_mut().for_each(VecDeque::clear);
     }
 
     /// Whether nothing waits.
