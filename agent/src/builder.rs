@@ -1,0 +1,139 @@
+//! The way in: names a configuration, adds components of one's own, starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream_config::{AgentConfig, Entry, Lookups, load, parse};
+use millstream_core::{Error, Result};
+
+use crate::pipeline::{Pipeline, panicked};
+use crate::registry::{Register, Registry};
+use crate::supervisor::RunningAgent;
+
+/// An agent: sources, channels and sinks under one name.
+#[derive(Debug)]
+pub struct Agent;
+
+/// What an agent is started from.
+#[derive(Debug)]
+pub struct AgentBuilder {
+    name: String,
+    configuration: Vec<Configuration>,
+    overrides: Vec<(String, String)>,
+    registry: Registry,
+    home: PathBuf,
+    stop_limit: Duration,
+}
+
+#[derive(Debug)]
+enum Configuration {
+    File(PathBuf),
+    Text(String),
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// Begins with the standard components and no configuration.
+    pub fn builder() -> AgentBuilder {
+        AgentBuilder {
+            name: String::new(),
+            configuration: Vec::new(),
+            overrides: Vec::new(),
+            registry: Registry::standard(),
+            home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")).join(".flume"),
+            stop_limit: STOP_LIMIT,
+        }
+    }
+}
+
+// === impl AgentBuilder ===
+
+impl AgentBuilder {
+    /// Which agent of the configuration it is.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Reads a property file; of several, later ones win.
+    pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.configuration.push(Configuration::File(path.into()));
+        self
+    }
+
+    /// Reads the text of a property file.
+    pub fn config_text(mut self, text: impl Into<String>) -> Self {
+        self.configuration.push(Configuration::Text(text.into()));
+        self
+    }
+
+    /// Gives `-D` properties. Each is a variable, `${sys:key}`; one that begins with the agent's name and a dot replaces
+    /// that key of the configuration.
+    pub fn overrides<K: Into<String>, V: Into<String>>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        self.overrides.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self
+    }
+
+    /// Makes a component of the program's own known to the configuration.
+    pub fn register(mut self, spec: &'static impl Register) -> Self {
+        self.registry.register(spec);
+        self
+    }
+
+    /// Where channels keep their data unless the configuration says; `~/.flume` if not given.
+    pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
+        self.home = home.into();
+        self
+    }
+
+    /// How long a stop may take; 10 s if not given.
+    pub fn stop_limit(mut self, limit: Duration) -> Self {
+        self.stop_limit = limit;
+        self
+    }
+
+    /// Builds the path and starts it: channels, sinks, sources. Returns as soon as all of them are on their way; see
+    /// [`RunningAgent::ready`].
+    ///
+    /// # Errors
+    /// When there is no such agent, or neither a source nor a sink of it can run. What is wrong with a single component is
+    /// a warning: in the log, and in [`RunningAgent::warnings`].
+    pub async fn start(self) -> Result<RunningAgent> {
+        let limit = self.stop_limit;
+        // Channels read their logs here, which may take a while.
+        let built = tokio::task::spawn_blocking(move || self.build()).await;
+        let pipeline = built.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(payload) => Err(panicked("the configuration", &*payload)),
+            Err(_) => Err(Error::Stopped { what: "the runtime".into() }),
+        })?;
+        Ok(RunningAgent::start(pipeline, limit))
+    }
+
+    fn build(self) -> Result<Pipeline> {
+        let mut entries = Vec::new();
+        for configuration in &self.configuration {
+            entries.extend(match configuration {
+                Configuration::File(path) => load(path)?,
+                Configuration::Text(text) => parse("configuration", text.as_bytes())?,
+            });
+        }
+        let own = format!("{}.", self.name);
+        let overriding = self.overrides.iter().filter(|(key, _)| key.starts_with(&own));
+        entries.extend(overriding.map(|(key, value)| Entry::overriding(key, value)));
+        let lookups = Lookups::of_process(self.overrides);
+        let config = AgentConfig::from_entries(&self.name, &entries, &lookups)?;
+        let built = Pipeline::build(config, &self.registry, &self.home);
+        let warnings = match &built {
+            Ok(pipeline) => &pipeline.warnings,
+            Err((_, warnings)) => warnings,
+        };
+        for warning in warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        built.map_err(|(error, _)| error)
+    }
+}
+
+/// Long enough for a delivery under way, short enough for whoever waits for the prompt.
+const STOP_LIMIT: Duration = Duration::from_secs(10);

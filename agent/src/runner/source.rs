@@ -1,0 +1,25 @@
+//! Drives a source.
+
+use std::sync::Arc;
+
+use millstream_core::{SourceContext, StopToken};
+
+use super::{contained, keep_running};
+use crate::pipeline::{SourcePart, build_source};
+
+/// Runs `part` until it is asked to stop or cannot go on.
+pub(crate) async fn run_source(part: SourcePart, stop: StopToken) {
+    let SourcePart { component, source, processor, .. } = part;
+    let status = Arc::clone(&component.status);
+    let cx = SourceContext { name: Arc::clone(&component.name), processor, status: Arc::clone(&status), stop };
+    let mut built = Some(source);
+    let run = || {
+        let source = match built.take() {
+            Some(source) => Ok(source),
+            None => build_source(component.spec, &component.options, &component.full_name),
+        };
+        let (cx, place) = (cx.clone(), component.full_name.clone());
+        async move { contained(&place, source?.run(cx)).await }
+    };
+    keep_running(&status, &cx.stop, run).await;
+}
