@@ -1,5 +1,5 @@
 //! What the tests of the engine share: an output that can be held up, and a word count over a queue.
-#![allow(dead_code, clippy::unwrap_used, reason = "shared by several test programs; tests")]
+#![allow(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared by several test programs; tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
