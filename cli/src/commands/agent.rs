@@ -1,0 +1,168 @@
+//! `millstream agent`: runs one agent until it is asked to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use millstream_agent::{Agent, RunningAgent};
+use millstream_core::{Error, Result, State};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{exit, logging};
+
+/// Flume's arguments.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Name of the agent in the configuration.
+    #[arg(short, long)]
+    name: String,
+    /// Property file; of several, later ones win.
+    #[arg(short = 'f', long, required = true)]
+    conf_file: Vec<PathBuf>,
+    /// Flume's configuration directory; its flume-env.sh is not read.
+    #[arg(short, long)]
+    conf: Option<PathBuf>,
+    /// Variable ${sys:key}; a key of the agent itself is replaced; flume.root.logger sets the log's level.
+    #[arg(short = 'D', value_name = "key=value", value_parser = property)]
+    properties: Vec<(String, String)>,
+    /// Accepted: a changed file is not read again in any case.
+    #[arg(long)]
+    no_reload_conf: bool,
+    /// Options of the Java machine, of no effect.
+    #[arg(short = 'X', hide = true)]
+    java: Vec<String>,
+    /// Java class path, of no effect: components are built in.
+    #[arg(short = 'C', long, hide = true)]
+    classpath: Option<String>,
+    /// Java plug-ins, of no effect: components are built in.
+    #[arg(long, hide = true)]
+    plugins_path: Option<String>,
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Runs the agent; returns when it has stopped.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = logging::start(arguments.property("flume.root.logger")) {
+        exit::failure(&error);
+        return ExitCode::from(exit::USAGE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::failure(&Error::io("start", "runtime", error)),
+    };
+    let code = runtime.block_on(serve(arguments)).unwrap_or_else(|error| exit::failure(&error));
+    // A file call that hangs does not hold the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn serve(arguments: Arguments) -> Result<ExitCode> {
+    let began = Instant::now();
+    let mut signals = Signals::listen()?;
+    arguments.tell_what_has_no_effect();
+    let builder = Agent::builder().name(&arguments.name).overrides(arguments.properties);
+    let builder = arguments.conf_file.into_iter().fold(builder, |builder, file| builder.config_file(file));
+    let mut agent = tokio::select! {
+        started = builder.start() => started?,
+        number = signals.next() => return Ok(ended_by(number)),
+    };
+    tokio::select! {
+        () = agent.ready() => {
+            tracing::info!(agent = agent.name(), after_ms = began.elapsed().as_millis() as u64, "agent is ready");
+        }
+        number = signals.next() => return stop(agent, signals, number).await,
+    }
+    tokio::select! {
+        () = agent.ended() => ended(agent).await,
+        number = signals.next() => stop(agent, signals, number).await,
+    }
+}
+
+/// Stops in order; a second signal ends the process at once.
+async fn stop(agent: RunningAgent, mut signals: Signals, number: u8) -> Result<ExitCode> {
+    tracing::info!(signal = number, "stopping; once more to end at once");
+    tokio::select! {
+        stopped = agent.stop() => stopped.map(|()| ExitCode::SUCCESS),
+        number = signals.next() => Ok(ended_by(number)),
+    }
+}
+
+/// Nothing is at work any more.
+async fn ended(agent: RunningAgent) -> Result<ExitCode> {
+    let status = agent.status();
+    let failed = status.components().iter().any(|component| component.state() == State::Failed);
+    agent.stop().await?;
+    if !failed {
+        return Ok(ExitCode::SUCCESS);
+    }
+    tracing::error!("no source and no sink works any more");
+    Ok(ExitCode::from(exit::UNAVAILABLE))
+}
+
+fn ended_by(signal: u8) -> ExitCode {
+    tracing::warn!(signal, "ended at once");
+    ExitCode::from(128 + signal)
+}
+
+/// `key=value`; a key alone has an empty value, as in Java.
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() { Err("expected key=value".to_owned()) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    fn property(&self, key: &str) -> Option<&str> {
+        let last = self.properties.iter().rev().find(|(name, _)| name == key);
+        last.map(|(_, value)| value.as_str())
+    }
+
+    /// What a Flume user may rely on, and should not.
+    fn tell_what_has_no_effect(&self) {
+        let environment = self.conf.as_deref().unwrap_or(std::path::Path::new("conf")).join("flume-env.sh");
+        if self.conf.is_some() && environment.exists() {
+            tracing::warn!(file = %environment.display(), "not read: set variables in the environment instead");
+        }
+        if !self.java.is_empty() || self.classpath.is_some() || self.plugins_path.is_some() {
+            tracing::warn!("options of the Java machine have no effect");
+        }
+        let unused = |key: &str| UNUSED_PROPERTIES.iter().any(|unused| key.starts_with(unused));
+        for (key, _) in self.properties.iter().filter(|(key, _)| unused(key)) {
+            tracing::warn!(property = key, "has no effect: not built in");
+        }
+        if !self.no_reload_conf {
+            tracing::info!("the configuration is read once: restart the agent after a change");
+        }
+    }
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(|error| Error::io("listen for", "signals", error));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The number of the next signal.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => SIGTERM,
+            _ = self.interrupt.recv() => SIGINT,
+        }
+    }
+}
+
+const SIGINT: u8 = 2;
+const SIGTERM: u8 = 15;
+
+/// `-D` keys that mean something to Flume and nothing here.
+const UNUSED_PROPERTIES: [&str; 6] =
+    ["flume.monitoring.", "flume.log.", "propertiesImplementation", "lookups", "javax.net.ssl.", "flume.ssl."];

@@ -1,0 +1,57 @@
+//! Where the demo keeps what: everything below one directory.
+
+use std::path::{Path, PathBuf};
+
+use millstream_core::{Error, Result};
+
+/// The directories and files of one demo.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    /// The whole; deleting it begins anew.
+    pub(super) dir: PathBuf,
+    /// Where files are put to be counted.
+    pub(super) spool: PathBuf,
+    /// The agent's file channel.
+    pub(super) channel: PathBuf,
+    /// The job's commit log.
+    pub(super) job: PathBuf,
+    /// The totals.
+    pub(super) database: PathBuf,
+    /// The touched totals of each batch, as text.
+    pub(super) texts: PathBuf,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// Makes what is missing below `dir`.
+    ///
+    /// # Errors
+    /// `Io` when a directory cannot be made.
+    pub(super) fn prepare(dir: &Path) -> Result<Self> {
+        let layout = Self {
+            dir: dir.to_owned(),
+            spool: dir.join("spool"),
+            channel: dir.join("channel"),
+            job: dir.join("job"),
+            database: dir.join("counts.sqlite"),
+            texts: dir.join("counts"),
+        };
+        for dir in [&layout.spool, &layout.channel, &layout.texts] {
+            std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+        }
+        Ok(layout)
+    }
+
+    /// Files in the spool that are neither completed nor set aside. What cannot be listed counts as one: it is not done.
+    pub(super) fn unread_files(&self) -> usize {
+        let Ok(entries) = std::fs::read_dir(&self.spool) else { return 1 };
+        let unread = entries.flatten().filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let done = name.starts_with('.') || name.ends_with(".COMPLETED") || name.ends_with(".REJECTED");
+            !done && std::fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file())
+        });
+        unread.count()
+    }
+}

@@ -1,0 +1,44 @@
+//! Exit codes, after `sysexits.h`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use millstream_core::Error;
+
+/// The command line is wrong.
+pub(crate) const USAGE: u8 = 64;
+/// The configuration cannot be read.
+const NO_INPUT: u8 = 66;
+/// Every component has failed.
+pub(crate) const UNAVAILABLE: u8 = 69;
+/// A bug.
+const SOFTWARE: u8 = 70;
+/// A disk, a socket or stored data.
+const IO: u8 = 74;
+/// Somebody else has what is needed: try again later.
+const TEMPORARY: u8 = 75;
+/// The configuration is wrong, or belongs to other data.
+const CONFIG: u8 = 78;
+
+/// Prints help, or what is wrong with the command line.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // A reader that left wants nothing more.
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
+}
+
+/// Prints why the command ends.
+pub(crate) fn failure(error: &Error) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "millstream: {error}");
+    ExitCode::from(code(error))
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Io { action: "read configuration", .. } => NO_INPUT,
+        Error::Config { .. } | Error::Mismatch { .. } | Error::BatchTooLarge { .. } => CONFIG,
+        Error::InUse { .. } => TEMPORARY,
+        Error::Panicked { .. } | Error::Stopped { .. } => SOFTWARE,
+        _ => IO,
+    }
+}
