@@ -123,14 +123,21 @@ impl RunningAgent {
         while self.sink_tasks.join_next().await.is_some() {}
     }
 
+    /// Ends the sources, within the limit: what they handed over is stored, and nothing more comes in. The first part of
+    /// [`Self::stop`], for who wants to see the channels empty before the rest.
+    pub async fn stop_sources(&mut self) {
+        let deadline = Instant::now() + self.stop_limit;
+        self.sources.iter().for_each(|source| source.stopper.stop());
+        finish(&mut self.source_tasks, &self.sources, deadline).await;
+    }
+
     /// Stops in order, within the limit.
     ///
     /// # Errors
     /// The first of a channel that could not be closed well. What it had acknowledged is not lost by that.
     pub async fn stop(mut self) -> Result<()> {
         let deadline = Instant::now() + self.stop_limit;
-        self.sources.iter().for_each(|source| source.stopper.stop());
-        finish(&mut self.source_tasks, &self.sources, deadline).await;
+        self.stop_sources().await;
         self.drain(deadline).await;
         finish(&mut self.sink_tasks, &self.sinks, deadline).await;
         let closed = self.close_channels().await;

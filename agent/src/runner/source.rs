@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_core::{SourceContext, StopToken};
+use millstream_core::{MetricName, SourceContext, StopToken};
 
 use super::{contained, keep_running};
 use crate::pipeline::{SourcePart, build_source};
@@ -19,7 +19,15 @@ pub(crate) async fn run_source(part: SourcePart, stop: StopToken) {
             None => build_source(component.spec, &component.options, &component.full_name),
         };
         let (cx, place) = (cx.clone(), component.full_name.clone());
-        async move { contained(&place, source?.run(cx)).await }
+        let status = Arc::clone(&status);
+        async move {
+            let outcome = match source {
+                Ok(source) => contained(&place, source.run(cx)).await,
+                Err(error) => Err(error),
+            };
+            status.count(MetricName::GenericProcessingFail, outcome.is_err().into());
+            outcome
+        }
     };
     keep_running(&status, &cx.stop, run).await;
 }

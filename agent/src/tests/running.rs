@@ -85,6 +85,7 @@ async fn a_source_that_fails_or_panics_is_started_again() {
     until_state(&agent, "r1", State::Running).await;
     probe.until_called(3).await;
     assert_eq!(last_error(&agent, "r1"), "panic in a1.sources.r1: a test asked for this");
+    assert_eq!(counted(&agent, "r1", MetricName::GenericProcessingFail), 2);
     agent.stop().await.unwrap();
 }
 

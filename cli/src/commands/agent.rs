@@ -1,14 +1,16 @@
 //! `millstream agent`: runs one agent until it is asked to stop.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use millstream_agent::{Agent, RunningAgent};
 use millstream_core::{Error, Result, State};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
 
+use crate::signals::Signals;
 use crate::{exit, logging};
 
 /// Flume's arguments.
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     /// Accepted: a changed file is not read again in any case.
     #[arg(long)]
     no_reload_conf: bool,
+    /// Seconds between two looks at the file, of no effect.
+    #[arg(short = 'i', long, hide = true)]
+    poll_interval: Option<u64>,
     /// Options of the Java machine, of no effect.
     #[arg(short = 'X', hide = true)]
     java: Vec<String>,
@@ -40,15 +45,9 @@ pub(crate) struct Arguments {
     plugins_path: Option<String>,
 }
 
-/// The signals that ask for an end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
 /// Runs the agent; returns when it has stopped.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    if let Err(error) = logging::start(arguments.property("flume.root.logger")) {
+    if let Err(error) = logging::start(arguments.property("flume.root.logger"), LevelFilter::INFO) {
         exit::failure(&error);
         return ExitCode::from(exit::USAGE);
     }
@@ -68,25 +67,33 @@ async fn serve(arguments: Arguments) -> Result<ExitCode> {
     arguments.tell_what_has_no_effect();
     let builder = Agent::builder().name(&arguments.name).overrides(arguments.properties);
     let builder = arguments.conf_file.into_iter().fold(builder, |builder, file| builder.config_file(file));
+    let mut starting = pin!(builder.start());
     let mut agent = tokio::select! {
-        started = builder.start() => started?,
-        number = signals.next() => return Ok(ended_by(number)),
+        started = &mut starting => started?,
+        number = signals.next() => {
+            tracing::info!(signal = number, "stopping once it has started; once more to end at once");
+            return tokio::select! {
+                started = starting => stop(started?, &mut signals).await,
+                number = signals.next() => Ok(ended_by(number)),
+            };
+        }
+    };
+    let working = async {
+        agent.ready().await;
+        tracing::info!(agent = agent.name(), after_ms = began.elapsed().as_millis() as u64, "agent is ready");
+        agent.ended().await;
     };
     tokio::select! {
-        () = agent.ready() => {
-            tracing::info!(agent = agent.name(), after_ms = began.elapsed().as_millis() as u64, "agent is ready");
+        () = working => ended(agent).await,
+        number = signals.next() => {
+            tracing::info!(signal = number, "stopping; once more to end at once");
+            stop(agent, &mut signals).await
         }
-        number = signals.next() => return stop(agent, signals, number).await,
-    }
-    tokio::select! {
-        () = agent.ended() => ended(agent).await,
-        number = signals.next() => stop(agent, signals, number).await,
     }
 }
 
 /// Stops in order; a second signal ends the process at once.
-async fn stop(agent: RunningAgent, mut signals: Signals, number: u8) -> Result<ExitCode> {
-    tracing::info!(signal = number, "stopping; once more to end at once");
+async fn stop(agent: RunningAgent, signals: &mut Signals) -> Result<ExitCode> {
     tokio::select! {
         stopped = agent.stop() => stopped.map(|()| ExitCode::SUCCESS),
         number = signals.next() => Ok(ended_by(number)),
@@ -137,31 +144,11 @@ impl Arguments {
         for (key, _) in self.properties.iter().filter(|(key, _)| unused(key)) {
             tracing::warn!(property = key, "has no effect: not built in");
         }
-        if !self.no_reload_conf {
+        if !self.no_reload_conf || self.poll_interval.is_some() {
             tracing::info!("the configuration is read once: restart the agent after a change");
         }
     }
 }
-
-// === impl Signals ===
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Error::io("listen for", "signals", error));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// The number of the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.terminate.recv() => SIGTERM,
-            _ = self.interrupt.recv() => SIGINT,
-        }
-    }
-}
-
-const SIGINT: u8 = 2;
-const SIGTERM: u8 = 15;
 
 /// `-D` keys that mean something to Flume and nothing here.
 const UNUSED_PROPERTIES: [&str; 6] =

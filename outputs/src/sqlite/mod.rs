@@ -107,7 +107,7 @@ impl Sqlite {
 
     /// The rows with the largest value in the first value column, over a connection of its own.
     pub fn top(&self) -> Top {
-        Top::new(self.path.clone(), self.table.top_sql(), self.busy_timeout)
+        Top::new(self.path.clone(), &self.table, self.busy_timeout)
     }
 
     /// Works on the open database, opening it if need be.

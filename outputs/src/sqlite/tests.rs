@@ -61,6 +61,8 @@ fn a_total_replaces_the_one_before_and_the_top_is_the_largest() {
     let output = place.output();
     let mut top = output.top();
     assert_eq!(top.read(10).unwrap(), [], "there is no database yet");
+    place.sql("CREATE TABLE other(x)");
+    assert_eq!(top.read(10).unwrap(), [], "there is no table yet");
     place.apply(&output, 1, &[("the", 1), ("mill", 9), ("a", 1)]).unwrap();
     place.apply(&output, 2, &[("the", 12)]).unwrap();
     let wanted = [("the".to_owned(), 12), ("mill".to_owned(), 9)];

@@ -8,6 +8,7 @@ use millstream_io::FileIdentity;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::failed;
+use super::table::Table;
 use super::{connect, identity};
 
 /// The rows of a table with the largest values, read over a connection that cannot write.
@@ -17,6 +18,7 @@ use super::{connect, identity};
 #[derive(Debug)]
 pub struct Top {
     path: PathBuf,
+    table: String,
     sql: String,
     busy_timeout: Duration,
     open: Option<(Connection, FileIdentity)>,
@@ -25,11 +27,11 @@ pub struct Top {
 // === impl Top ===
 
 impl Top {
-    pub(super) fn new(path: PathBuf, sql: String, busy_timeout: Duration) -> Self {
-        Self { path, sql, busy_timeout, open: None }
+    pub(super) fn new(path: PathBuf, table: &Table, busy_timeout: Duration) -> Self {
+        Self { path, table: table.name().to_owned(), sql: table.top_sql(), busy_timeout, open: None }
     }
 
-    /// Up to `rows` of them: key and value, largest value first, equal ones by key. None while there is no database.
+    /// Up to `rows` of them: key and value, largest value first, equal ones by key. None while there is no table.
     ///
     /// # Errors
     /// As the output's.
@@ -52,6 +54,9 @@ impl Top {
             None => {
                 let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
                 connection.busy_timeout(self.busy_timeout)?;
+                if !connection.table_exists(None, self.table.as_str())? {
+                    return Ok(Vec::new());
+                }
                 self.open.insert((connection, file))
             }
         };
