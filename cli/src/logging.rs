@@ -8,14 +8,14 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Sends the log to standard error. `root_logger` is the value of Flume's `-Dflume.root.logger` (`DEBUG,console`); without
-/// it `RUST_LOG` counts, without that everything from level info.
+/// it `RUST_LOG` counts, without that everything from level `otherwise`.
 ///
 /// # Errors
 /// `Config` for a level that there is not.
-pub(crate) fn start(root_logger: Option<&str>) -> Result<()> {
+pub(crate) fn start(root_logger: Option<&str>, otherwise: LevelFilter) -> Result<()> {
     let filter = match root_logger {
         Some(value) => EnvFilter::default().add_directive(level(value)?.into()),
-        None => EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy(),
+        None => EnvFilter::builder().with_default_directive(otherwise.into()).from_env_lossy(),
     };
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let started = tracing_subscriber::fmt()

@@ -3,12 +3,13 @@
 mod commands;
 mod exit;
 mod logging;
+mod signals;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use commands::{agent, version};
+use commands::{agent, demo, version};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -22,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Runs one agent of a Flume configuration until SIGTERM or Ctrl-C.
     Agent(agent::Arguments),
+    /// Counts the words of whatever is put into a directory, from end to end in one process.
+    Demo(demo::Arguments),
     /// Prints the version.
     Version,
 }
@@ -29,6 +32,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Agent(arguments) }) => agent::run(arguments),
+        Ok(Arguments { command: Command::Demo(arguments) }) => demo::run(arguments),
         Ok(Arguments { command: Command::Version }) => version::run(),
         Err(error) => exit::usage(&error),
     }

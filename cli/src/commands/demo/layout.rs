@@ -7,8 +7,6 @@ use millstream_core::{Error, Result};
 /// The directories and files of one demo.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    /// The whole; deleting it begins anew.
-    pub(super) dir: PathBuf,
     /// Where files are put to be counted.
     pub(super) spool: PathBuf,
     /// The agent's file channel.
@@ -30,7 +28,6 @@ impl Layout {
     /// `Io` when a directory cannot be made.
     pub(super) fn prepare(dir: &Path) -> Result<Self> {
         let layout = Self {
-            dir: dir.to_owned(),
             spool: dir.join("spool"),
             channel: dir.join("channel"),
             job: dir.join("job"),

@@ -86,8 +86,10 @@ impl Agent {
         let address: Arc<str> = format!("{}:{}", self.host, self.port).into();
         let mut stop = self.cx.stop.clone();
         let mut pause = LEAST_PAUSE;
-        // One line when the agent goes, one when it is back; not one for each attempt.
+        // One line when the agent goes, one when it is back; not one for each attempt, and none for an agent that starts
+        // together with the job.
         let mut told = false;
+        let mut attempts = 0;
         while !self.cx.stop.is_stopped() {
             let connecting = timeout(CONNECT_TIMEOUT, Connection::open(&self.host, self.port));
             let connected = tokio::select! {
@@ -101,6 +103,7 @@ impl Agent {
                     tracing::info!(%address, pipelined = connection.is_pipelined(), "connected");
                     self.cx.status.count(MetricName::ConnectionCreatedCount, 1);
                     told = false;
+                    attempts = 1;
                     let since = Instant::now();
                     let ended = connection.exchange(&self.cx, self.polls, self.max_batch_size).await;
                     // One that ends at once, every time, is no better than none.
@@ -116,7 +119,8 @@ impl Agent {
             };
             let Err(error) = lost else { return };
             self.cx.status.failed(&error);
-            if !std::mem::replace(&mut told, true) {
+            attempts += 1;
+            if attempts > 1 && !std::mem::replace(&mut told, true) {
                 tracing::warn!(%error, %address, "no connection, will retry");
             }
             tokio::select! {
