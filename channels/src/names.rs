@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use millstream_core::{Batch, IntervalSet, NameRun};
 
-/// Names of the events that are not acknowledged, by the channel's own sequence.
+/// Names of the events that are not acknowledged, or may be so again, by the channel's own sequence.
 ///
 /// An event without a name is called by its sequence under the incarnation of the opening that stored it. One that came
 /// with a name keeps it: those are remembered as runs.
@@ -71,7 +71,7 @@ impl Names {
         }
     }
 
-    /// Forgets names below `floor`: everything there is acknowledged.
+    /// Forgets names below `floor`: nothing there can come again, whatever happens.
     pub(crate) fn forget(&mut self, floor: u64) {
         while self.foreign.front().is_some_and(|run| run.first + run.events <= floor) {
             self.foreign.pop_front();
@@ -80,14 +80,13 @@ impl Names {
         self.openings.drain(..gone);
     }
 
-    /// Per opening that has events to be acknowledged, the lowest such sequence; and what comes next for the last one.
+    /// Per opening the lowest sequence that is not acknowledged. An opening is named for as long as its names are
+    /// remembered: a receiver forgets those that are not, and after a power cut, which takes acknowledgements, would take
+    /// their events for new.
     pub(crate) fn low_water(&self, acked: &IntervalSet) -> Vec<(u128, u64)> {
-        let ends = self.openings.iter().skip(1).map(|next| Some(next.first)).chain([None]);
-        let marks = self.openings.iter().zip(ends).filter_map(|(opening, end)| {
-            let low = acked.run_end(opening.first);
-            end.is_none_or(|end| low < end).then_some((opening.incarnation, low))
-        });
-        marks.collect()
+        let ends = self.openings.iter().skip(1).map(|next| next.first).chain([u64::MAX]);
+        let with_events = self.openings.iter().zip(ends).filter(|(opening, end)| opening.first < *end);
+        with_events.map(|(opening, end)| (opening.incarnation, acked.run_end(opening.first).min(end))).collect()
     }
 
     /// Names of the events in `range` that are not acknowledged.
@@ -137,12 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn low_water_is_given_for_openings_with_events_to_come_and_always_for_the_last() {
-        let names = two_openings();
+    fn low_water_is_given_for_every_opening_until_it_is_forgotten() {
+        let mut names = two_openings();
         let low_water = |ranges: [Range<u64>; 2]| names.low_water(&ranges.into_iter().collect());
         assert_eq!(low_water([0..1, 1..3]), [(1, 3), (2, 10)]);
         assert_eq!(low_water([0..3, 5..12]), [(1, 3), (2, 12)]);
-        assert_eq!(low_water([0..10, 10..15]), [(2, 15)]);
+        assert_eq!(low_water([0..10, 10..15]), [(1, 10), (2, 15)]);
+        names.forget(10);
+        assert_eq!(names.low_water(&IntervalSet::new()), [(2, 10)]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Queue {
         {
             let (mut events, bytes) = fitting(&piece.batch, left);
             if events == 0 && taken.is_empty() {
-                events = 1;
+                (events, left.events) = (1, 1);
             }
             let whole = events == piece.batch.len();
             if whole {
@@ -151,6 +151,9 @@ mod tests {
         assert_eq!(texts(&take(&mut queue, 10, 1)), ["aaaa"]);
         assert_eq!(texts(&take(&mut queue, 10, 5)), ["bb", "cc"]);
         assert_eq!(texts(&take(&mut queue, 10, 0)), ["dd"]);
+        queue.push(Piece { first: 4, batch: Batch::from_bodies(["eeee"]) });
+        queue.push(Piece { first: 5, batch: Batch::from_bodies(["f"]) });
+        assert_eq!(texts(&take(&mut queue, 10, 1)), ["eeee"], "nothing comes along with an event that is too large");
     }
 
     #[test]

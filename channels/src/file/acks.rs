@@ -59,8 +59,6 @@ impl Store {
         for range in &ranges {
             state.acked.insert(range.clone());
         }
-        let floor = state.acked.run_end(0);
-        state.names.forget(floor);
         ranges.extend(std::mem::take(&mut state.acks.unwritten).ranges());
         let (resolver, written) = ticket();
         let appended = self.append_acks(&ranges, Durability::Lazy, move |_, outcome| {
@@ -117,7 +115,7 @@ impl Store {
             let removed = outcome.and_then(|()| store.log.delete_before(keep));
             let mut state = store.state.lock();
             match removed {
-                Ok(()) => state.segments.retain(|segment| segment.number >= keep),
+                Ok(()) => state.forget_before(keep),
                 // The next commit tries again.
                 Err(_) => state.acks.removing_below = 0,
             }
@@ -139,6 +137,13 @@ impl Acks {
 // === impl State ===
 
 impl State {
+    /// The segments before `keep` are gone, and nothing in them can come again.
+    fn forget_before(&mut self, keep: u64) {
+        self.segments.retain(|segment| segment.number >= keep);
+        let oldest = self.segments.front().map_or(0, |oldest| oldest.first);
+        self.names.forget(oldest);
+    }
+
     /// Number of the first segment of the log that is needed, if there are others before it.
     pub(super) fn first_to_keep(&self) -> Option<u64> {
         let floor = self.acked.run_end(0);

@@ -22,7 +22,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     optional("keep-alive", Kind::Seconds, "3", "Longest wait for room, and for events."),
     optional(
         "maxFileSize",
-        Kind::Int(1, MAX_FILE_SIZE),
+        Kind::Int(1, i64::MAX),
         "1623195647",
         "Bytes after which a new file is begun; never more than 32 MiB, so that a start stays cheap.",
     ),
@@ -55,8 +55,6 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 ];
 
 const ENCRYPTION: &str = "Refused: encryption is not built in; use an encrypted file system.";
-/// Flume's upper bound.
-const MAX_FILE_SIZE: i64 = 1_623_195_647;
 /// A start reads one segment into memory.
 const MAX_SEGMENT_BYTES: u64 = 32 << 20;
 /// Flume's lower bound.
@@ -79,14 +77,9 @@ pub(super) struct FileOptions {
 
 impl FileOptions {
     pub(super) fn parse(options: &Options, cx: &ChannelContext) -> Result<Self> {
-        let declared = OPTIONS.iter().map(|spec| spec.key).filter(|key| key.starts_with("encryption."));
-        for key in declared {
-            if options.find(key).is_some() {
-                return Err(options.refuse(
-                    key,
-                    "encryption is not built in; remove the encryption keys, or use an encrypted file system",
-                ));
-            }
+        let encryption = OPTIONS.iter().map(|spec| spec.key).filter(|key| key.starts_with("encryption."));
+        if let Some(key) = encryption.into_iter().find(|key| options.find(key).is_some()) {
+            return Err(options.refuse(key, "encryption is not built in; use an encrypted file system instead"));
         }
         let (capacity, transaction) = (options.int::<u64>("capacity")?, options.int::<u64>("transactionCapacity")?);
         if transaction > capacity {

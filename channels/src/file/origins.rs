@@ -64,7 +64,9 @@ impl Origins {
 
     /// Whether storing `coverage` would change anything.
     pub(super) fn is_new(&self, coverage: &Coverage) -> bool {
-        self.enqueued.is_new(coverage)
+        // A failed put may yet be found by the next start, unless something is stored behind it.
+        let may_come_back = coverage.retire && self.broken.contains_key(&coverage.origin);
+        may_come_back || self.enqueued.is_new(coverage)
     }
 
     /// A put with this coverage was enqueued.
@@ -92,7 +94,8 @@ impl Origins {
         if matches!(error, Error::Rejected { .. } | Error::Stopped { .. }) {
             return;
         }
-        let from = coverage.start;
+        // A source may also go on where the channel says that it is.
+        let from = coverage.start.max(self.covered(&coverage.origin).unwrap_or_default());
         let broken = self.broken.entry(Arc::clone(&coverage.origin));
         let broken = broken.or_insert_with(|| Broken { from, error: error.clone() });
         broken.from = broken.from.min(from);
@@ -170,6 +173,8 @@ mod tests {
         origins.fail(Some(&coverage(10, 20)), &failure());
         assert!(origins.trim(Batch::empty().with_coverage(coverage(20, 30))).is_err());
         assert_eq!(origins.trim(batch()).unwrap().len(), 1, "only what was stored is trimmed");
+        origins.refuse_behind(&coverage(0, 20), &failure());
+        assert!(origins.trim(Batch::empty().with_coverage(coverage(10, 20))).is_ok(), "behind what is stored");
         origins.enqueue(&coverage(10, 20));
         assert!(origins.trim(Batch::empty().with_coverage(coverage(20, 30))).is_ok());
     }
@@ -189,5 +194,7 @@ mod tests {
         origins.enqueue(&Coverage::retired("o".into()));
         assert!(!origins.is_new(&Coverage::retired("o".into())));
         assert_eq!(origins.trim(batch()).unwrap().len(), 2);
+        origins.refuse_behind(&coverage(0, 20), &failure());
+        assert!(origins.is_new(&Coverage::retired("o".into())), "what failed must not come back for another file");
     }
 }

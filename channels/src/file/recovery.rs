@@ -48,14 +48,15 @@ impl Store {
     ) -> Result<Arc<Self>> {
         let log = Log::open(Arc::clone(&disk), &dir.join("log"), name, options)?;
         let id = log.snapshot.store;
-        let (acks, mut acked) = open_acks(disk, &dir.join("acks"), name, id)?;
-        acked.insert(0..log.segments.front().map_or(0, |oldest| oldest.first));
+        let (acks, mut acked) = open_acks(disk, &dir.join("acks"), name, id, options.segment_bytes)?;
+        let oldest = log.segments.front().map_or(0, |oldest| oldest.first);
+        acked.insert(0..oldest);
         let opening = random()?;
         let logged = log.snapshot.next;
         let next = logged.max(acked.ranges().next_back().map_or(0, |last| last.end));
         let mut names = log.snapshot.names.clone();
         names.open(incarnation(id, opening), next);
-        names.forget(acked.run_end(0));
+        names.forget(oldest);
         let waiting_events = next - acked.len();
         let room = RoomKeeper::new(options.capacity_events, IN_FLIGHT_BYTES);
         room.occupy(waiting_events, 0);
@@ -213,10 +214,16 @@ impl Log {
 }
 
 /// Opens the acks of store `id`; what another store acknowledged is dropped.
-fn open_acks(disk: Arc<dyn Disk>, dir: &Path, name: &Arc<str>, id: u64) -> Result<(Journal, IntervalSet)> {
+fn open_acks(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    name: &Arc<str>,
+    id: u64,
+    segment_bytes: u64,
+) -> Result<(Journal, IntervalSet)> {
     let options = Options {
         name: format!("{name}-acks").into(),
-        segment_bytes: ACK_SEGMENT_BYTES,
+        segment_bytes: segment_bytes.min(ACK_SEGMENT_BYTES),
         // Delivering frees the disk, so it needs no reserve.
         reserve_bytes: 0,
         max_record_bytes: MAX_RECORD_BYTES,

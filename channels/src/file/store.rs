@@ -186,7 +186,7 @@ impl Store {
     /// The oldest put in flight is stored, or failed: called in order, on the log's thread.
     fn put_done(self: &Arc<Self>, outcome: Result<()>) {
         let mut state = self.state.lock();
-        let Some(put) = state.in_flight.pop_front() else { return };
+        let put = state.in_flight.pop_front().expect("every append is told once, in order");
         let events = put.piece.batch.len() as u64;
         let (bytes, waiting) = match &outcome {
             Ok(()) => (put.bytes, state.has_stored(put, self.memory_bytes)),

@@ -1,10 +1,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::path::PathBuf;
+mod behaviour;
+mod damage;
+mod directories;
+mod model;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_core::{Channel, ChannelRef};
+use millstream_core::ChannelRef;
 use millstream_journal::Durability;
 use millstream_testkit::contract::channel::{DurableHome, Home, Shape};
 use millstream_testkit::{FakeDisk, channel_contract, durable_channel_contract};
