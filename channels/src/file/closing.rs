@@ -7,10 +7,11 @@ use millstream_core::{ChannelTotals, Result};
 use super::store::{Segment, State, Store};
 
 impl Store {
-    /// Puts and takes are refused from now on.
-    pub(super) fn refuse(&self) {
-        self.state.lock().closed = true;
+    /// Puts and takes are refused from now on. Whether they were not before.
+    pub(super) fn refuse(&self) -> bool {
+        let was_closed = std::mem::replace(&mut self.state.lock().closed, true);
         self.gate.wake();
+        !was_closed
     }
 
     /// Finishes what was accepted and closes both journals. Waits for the disk.

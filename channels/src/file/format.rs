@@ -102,7 +102,7 @@ impl LogSnapshot {
     /// Reads a snapshot of the log.
     ///
     /// # Errors
-    /// `Corrupt`, where a checksum was right: written by something else.
+    /// `Mismatch` for a later version; `Corrupt`, where a checksum was right: written by something else.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         Self::read(Reader(bytes)).ok_or_else(|| unknown("log snapshot", bytes))
     }
@@ -145,7 +145,8 @@ pub(super) fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
     let mut reader = Reader(bytes);
     let mut ranges = Vec::with_capacity(bytes.len() / 16);
     while !reader.0.is_empty() {
-        ranges.push(reader.range().ok_or_else(|| unknown("ack record", bytes))?);
+        let cut = || Error::corrupt("ack record", format_args!("{} bytes that are no ranges", bytes.len()));
+        ranges.push(reader.range().ok_or_else(cut)?);
     }
     Ok(ranges)
 }
@@ -162,7 +163,7 @@ pub(super) fn ack_snapshot(store: u64, acked: &IntervalSet) -> Bytes {
 /// Reads a snapshot of the acks: the store and the ranges.
 ///
 /// # Errors
-/// `Corrupt`, where a checksum was right: written by something else.
+/// `Mismatch` for a later version; `Corrupt`, where a checksum was right: written by something else.
 pub(super) fn read_ack_snapshot(bytes: &[u8]) -> Result<(u64, IntervalSet)> {
     let read = |mut reader: Reader<'_>| {
         reader.version()?;
@@ -177,9 +178,13 @@ pub(super) fn read_ack_snapshot(bytes: &[u8]) -> Result<(u64, IntervalSet)> {
 }
 
 fn unknown(what: &str, bytes: &[u8]) -> Error {
-    let version = bytes.first().copied().unwrap_or_default();
-    let problem = format!("{} bytes, version {version}, that are not one of version {VERSION}", bytes.len());
-    Error::corrupt(what, problem)
+    match bytes.first() {
+        Some(&later) if later > VERSION => Error::mismatch(
+            what,
+            format!("is of version {later}, this program reads up to {VERSION}; run the program that wrote it"),
+        ),
+        _ => Error::corrupt(what, format!("{} bytes that are not one of version {VERSION}", bytes.len())),
+    }
 }
 
 struct Writer(Vec<u8>);
@@ -267,6 +272,8 @@ mod tests {
         assert_eq!(read_ack_snapshot(&acks).unwrap(), (3, acked));
         (0..bytes.len()).for_each(|cut| assert!(LogSnapshot::decode(&bytes[..cut]).is_err(), "{cut}"));
         (0..acks.len()).for_each(|cut| assert!(read_ack_snapshot(&acks[..cut]).is_err(), "{cut}"));
+        let later = [&[VERSION + 1], &acks[1..]].concat();
+        assert!(matches!(read_ack_snapshot(&later), Err(Error::Mismatch { .. })));
     }
 
     #[test]

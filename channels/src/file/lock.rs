@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use millstream_core::{Error, Result};
 use millstream_io::{DirLock, Disk, SystemDisk};
 
+use super::options::STORE;
+
 /// Every directory of one channel, held.
 #[derive(Debug)]
 pub(super) struct Locks(#[allow(dead_code, reason = "held, not read")] Vec<DirLock>);
@@ -26,8 +28,21 @@ impl Locks {
         for dir in data_dirs {
             refuse_flume_logs(dir)?;
         }
+        for dir in data_dirs.iter().skip(1) {
+            refuse_other_store(dir)?;
+        }
         Ok(Self(locks))
     }
+}
+
+/// Refuses a directory with a store that would not be read, as another one is the first now.
+fn refuse_other_store(dir: &Path) -> Result<()> {
+    if SystemDisk.list(dir)?.iter().any(|name| name == STORE) {
+        let problem =
+            format!("holds the events of a channel in {STORE}; name it first in dataDirs, or move {STORE} away");
+        return Err(Error::mismatch(dir.display(), problem));
+    }
+    Ok(())
 }
 
 /// Refuses a directory with logs of Flume: events in them may never have been delivered.

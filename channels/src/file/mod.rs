@@ -148,7 +148,9 @@ impl Channel for FileChannel {
     fn close(&self) -> Ticket {
         let (resolver, closed) = ticket();
         let (store, roll, locks) = (Arc::clone(&self.store), self.roll_on_close, self.locks.lock().take());
-        store.refuse();
+        if !store.refuse() {
+            return Ticket::ready(Ok(()));
+        }
         let close = move || {
             let outcome = store.close(roll);
             // Not before the last byte is written.

@@ -54,6 +54,8 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
     unset("encryption.keyProvider.keys", Kind::List, ENCRYPTION),
 ];
 
+/// Directory of the store in the first data directory.
+pub(super) const STORE: &str = "millstream";
 const ENCRYPTION: &str = "Refused: encryption is not built in; use an encrypted file system.";
 /// A start reads one segment into memory.
 const MAX_SEGMENT_BYTES: u64 = 32 << 20;
@@ -111,6 +113,6 @@ impl FileOptions {
     /// Where the data lies.
     pub(super) fn store_dir(&self) -> PathBuf {
         let first = self.data_dirs.first().map_or(Path::new("."), PathBuf::as_path);
-        first.join("millstream")
+        first.join(STORE)
     }
 }

@@ -83,6 +83,17 @@ pub(super) fn files(disk: &FakeDisk, dir: &str) -> Vec<PathBuf> {
     names.into_iter().map(|name| dir.join(name)).collect()
 }
 
+/// Waits until the log has at most `most` segments: removal is enqueued in both journals, one after the other.
+pub(super) async fn until_segments(disk: &FakeDisk, most: usize) {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    let removed = async {
+        while files(disk, "log").into_iter().filter(is_segment).count() > most {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, removed).await.expect("removed in time");
+}
+
 #[tokio::test]
 async fn a_backlog_beyond_memory_is_read_back_in_order_under_a_bound() {
     const PUTS: u64 = 600;
@@ -113,11 +124,8 @@ async fn a_backlog_beyond_memory_is_read_back_in_order_under_a_bound() {
     assert_eq!(rest, numbers(expected..PUTS).iter().collect::<Vec<_>>());
     assert!(channel.store.state.lock().backlog.is_none());
     store(&channel, batch(PUTS)).await;
-    assert_eq!(
-        channel.store.state.lock().queue.ready_bytes() > 0,
-        true,
-        "a sink that caught up is served from memory again"
-    );
+    let in_memory = channel.store.state.lock().queue.ready_bytes();
+    assert!(in_memory > 0, "a sink that caught up is served from memory again");
 }
 
 #[tokio::test]
@@ -133,13 +141,7 @@ async fn delivered_segments_are_removed_and_nothing_of_them_comes_again() {
         settle(rest.commit()).await.unwrap();
         assert_eq!(files(&disk, "log").len(), before, "the oldest event holds them all");
         settle(first.commit()).await.unwrap();
-        // Removal is enqueued in both journals, one after the other.
-        let removed = async {
-            while files(&disk, "log").len() > 3 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, removed).await.expect("removed in time");
+        until_segments(&disk, 3).await;
         let disk = disk.power_cut(seed);
         let channel = open(&disk, &options()).unwrap();
         let totals = channel.totals();
@@ -303,6 +305,7 @@ async fn a_clean_stop_leaves_nothing_to_replay() {
         assert!(!channel.store.state.lock().dirty);
         close(&channel).await;
         assert_eq!(files(&disk, "log").len(), segments, "and nothing new where nothing was put");
+        close(&channel).await;
     }
     assert_eq!(drain(&open(&disk, &options()).unwrap()).await, numbers(0..50));
 }
@@ -332,4 +335,61 @@ async fn waiting_bytes_are_those_of_the_bodies_that_wait() {
     assert_eq!(channel.totals().waiting_bytes, 750);
     drop(channel);
     assert_eq!(open(&disk.kill(), &options()).unwrap().totals().waiting_bytes, 750);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_at_once_delivers_each_event_once() {
+    const PUTS: usize = 400;
+    let disk = FakeDisk::new();
+    let small = FileOptions { segment_bytes: 5_000, ..options() };
+    // Now and then the memory is full, so that some of it is read back.
+    let channel = Arc::new(FileChannel::open(Arc::new(disk.clone()), &"c1".into(), &small, None, 2_000).unwrap());
+    let putters = (0..3).map(|putter| {
+        let channel = Arc::clone(&channel);
+        tokio::spawn(async move {
+            for number in 0..PUTS {
+                let ticket = put(&channel, Batch::from_bodies([format!("{putter}.{number}"), "x".repeat(90)])).await;
+                if number % 7 == 0 {
+                    settle(ticket).await.unwrap();
+                }
+            }
+        })
+    });
+    let putters: Vec<_> = putters.collect();
+    let takers = (0..3).map(|taker| {
+        let channel = Arc::clone(&channel);
+        tokio::spawn(async move {
+            let mut mine = Vec::new();
+            for round in 0.. {
+                // Once all is put and taken, whoever still waits is told so.
+                let Ok(take) = channel.take(Limit { events: 1 + round % 9, bytes: u64::MAX }).await else { break };
+                if round % 5 == taker {
+                    continue;
+                }
+                mine.extend(texts(&take));
+                drop(take.commit());
+            }
+            mine
+        })
+    });
+    let takers: Vec<_> = takers.collect();
+    for putter in putters {
+        timeout(PATIENCE, putter).await.expect("put in time").unwrap();
+    }
+    let emptied = async {
+        while channel.totals().put_events < 6 * PUTS as u64 || channel.totals().waiting_events() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, emptied).await.expect("delivered in time");
+    close(&channel).await;
+    let mut all = Vec::new();
+    for taker in takers {
+        all.extend(timeout(PATIENCE, taker).await.expect("ended").unwrap());
+    }
+    assert_eq!(all.len(), 6 * PUTS);
+    all.retain(|text| !text.starts_with('x'));
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 3 * PUTS);
 }

@@ -58,6 +58,9 @@ async fn every_directory_is_locked_and_the_first_used() {
     let other = home.path().join("other").display().to_string();
     assert!(refusal(home.path(), &[("dataDirs", &second), ("checkpointDir", &other)]).contains("in use by"));
     close(channel).await;
+    let reversed = format!("{},{}", b.display(), a.display());
+    let refused = refusal(home.path(), &[("dataDirs", &reversed)]);
+    assert!(refused.contains("name it first in dataDirs"), "{refused}");
 }
 
 #[tokio::test]
