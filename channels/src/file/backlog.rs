@@ -8,7 +8,7 @@ use millstream_io::failpoint;
 
 use super::acks::Open;
 use super::format::PutRecord;
-use super::store::{State, Store};
+use super::store::{Backlog, State, Store};
 use crate::queue::Piece;
 
 /// Bytes read back at once.
@@ -55,8 +55,12 @@ impl Store {
         let mut slot = self.reader.lock();
         let mut bytes = 0;
         while bytes < READ_AHEAD_BYTES {
+            let (backlog, stored) = {
+                let state = self.state.lock();
+                (state.backlog, state.stored)
+            };
             // Another taker, whose wait ended meanwhile, may have read it all.
-            let Some(backlog) = self.state.lock().backlog else { break };
+            let Some(backlog) = backlog else { break };
             let reader = slot.get_or_insert_with(|| self.log.reader(backlog.from));
             let record = reader.next()?;
             let mut state = self.state.lock();
@@ -66,10 +70,11 @@ impl Store {
                 Some((location, Err(error))) => {
                     tracing::warn!(channel = %self.gate.channel, ?location, %error, "stored put cannot be read");
                 }
+                // What was stored before we looked, and is not there. More may have been stored since.
                 None => {
-                    let missing = backlog.next..state.stored;
-                    self.give_up(&mut state, missing);
-                    state.backlog = None;
+                    self.give_up(&mut state, backlog.next..stored);
+                    let rest = Backlog { next: stored, ..backlog };
+                    state.backlog = (stored < state.stored).then_some(rest);
                 }
             }
             if state.backlog.is_none() {

@@ -188,17 +188,19 @@ impl Store {
         let mut state = self.state.lock();
         let put = state.in_flight.pop_front().expect("every append is told once, in order");
         let events = put.piece.batch.len() as u64;
-        let (bytes, waiting) = match &outcome {
-            Ok(()) => (put.bytes, state.has_stored(put, self.memory_bytes)),
-            Err(error) => (put.bytes, state.has_failed(put, error)),
+        let bytes = put.bytes;
+        let (freed_events, waiting) = match &outcome {
+            Ok(()) => (0, state.has_stored(put, self.memory_bytes)),
+            Err(error) => (events, state.has_failed(put, error)),
         };
-        let freed_events = if outcome.is_ok() { 0 } else { events };
         self.remove_delivered(&mut state);
         drop(state);
         self.gate.room.free(freed_events, bytes);
         self.gate.wake();
-        // The put is stored, whatever a test asks for here.
-        let _ = failpoint::hit("channel.put-durable");
+        if outcome.is_ok() {
+            // The put is stored, whatever a test asks for here.
+            let _ = failpoint::hit("channel.put-durable");
+        }
         waiting.into_iter().for_each(|resolver| resolver.resolve(outcome.clone()));
     }
 

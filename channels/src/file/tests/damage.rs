@@ -1,5 +1,6 @@
 //! What a damaged directory still delivers.
 
+use bytes::Bytes;
 use millstream_io::DiskFile;
 
 use super::behaviour::{drain, files, numbers, read, settle, store, take, until_segments};
@@ -72,6 +73,24 @@ async fn a_flipped_bit_costs_its_put_alone_and_is_seen_in_the_ledger() {
         // The damaged one does not stay for ever.
         until_segments(&disk, 2).await;
     }
+}
+
+#[tokio::test]
+async fn damage_at_the_end_is_met_while_the_channel_runs() {
+    let disk = FakeDisk::new();
+    // Nothing but the first put stays in memory.
+    let channel = FileChannel::open(Arc::new(disk.clone()), &"c1".into(), &options(), None, 1).unwrap();
+    for put in 0..3 {
+        store(&channel, read(put * 2..put * 2 + 2)).await;
+    }
+    let path = files(&disk, "log").pop().unwrap();
+    let at = find(&disk.content(&path).unwrap(), b"45") as u64;
+    disk.open(&path).unwrap().write_at(at, &[Bytes::from_static(b"54")]).unwrap();
+    assert_eq!(take(&channel, 2).await.events(), 2);
+    assert_eq!(drain(&channel).await, numbers(0..4));
+    store(&channel, read(6..8)).await;
+    assert_eq!(drain(&channel).await, numbers(6..8));
+    assert_eq!(channel.totals().taken_events, 8);
 }
 
 #[tokio::test]
