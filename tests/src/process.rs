@@ -59,10 +59,12 @@ impl Process {
     pub fn until(&self, part: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut lines = self.log.lines.lock().unwrap();
+        let mut looked = 0;
         loop {
-            if let Some(line) = lines.0.iter().find(|line| line.contains(part)) {
+            if let Some(line) = lines.0[looked..].iter().find(|line| line.contains(part)) {
                 return line.clone();
             }
+            looked = lines.0.len();
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!lines.1 && !left.is_zero(), "no line with {part:?}:\n{}", lines.0.join("\n"));
             lines = self.log.grown.wait_timeout(lines, left).unwrap().0;

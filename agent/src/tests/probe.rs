@@ -88,6 +88,11 @@ impl Probe {
         PROBES.lock().get(name).cloned().ok_or_else(|| options.refuse("name", "no such probe"))
     }
 
+    /// From now on every call works.
+    pub(super) fn behave(&self) {
+        self.acts.lock().clear();
+    }
+
     pub(super) fn close(&self) {
         self.open.send_replace(false);
     }

@@ -23,6 +23,34 @@ async fn a_channel_that_forgets_is_emptied_before_its_sink_stops() {
     assert_eq!(channel.totals().waiting_events(), 0);
 }
 
+#[tokio::test]
+async fn a_durable_channel_keeps_for_the_next_start_what_its_sink_did_not_deliver() {
+    let dir = tempfile::tempdir().unwrap();
+    let fails = std::iter::repeat_n(Act::Fail(broken()), 100);
+    let probe = Probe::new("durable", std::iter::once(Act::Work).chain(fails));
+    let file = format!(
+        "a1.channels.c1.type = file
+         a1.channels.c1.transactionCapacity = 100
+         a1.channels.c1.checkpointDir = {0}/checkpoint
+         a1.channels.c1.dataDirs = {0}/data",
+        dir.path().display()
+    );
+    let count = "a1.sources.r1.totalEvents = 500\na1.sources.r1.batchSize = 100";
+    let agent = start(&counting(&probe, &format!("{file}\n{count}"))).await.unwrap();
+    let channel = agent.channel("c1").unwrap();
+    until(|| channel.totals().put_events == 500).await;
+    probe.until_called(2).await;
+    agent.stop().await.unwrap();
+    drop(channel);
+    let first = probe.delivered().len();
+    assert!(first > 0 && first < 500, "{first}");
+    probe.behave();
+    let agent = start(&counting(&probe, &format!("{file}\na1.sources.r1.totalEvents = 0"))).await.unwrap();
+    probe.until_delivered(500).await;
+    agent.stop().await.unwrap();
+    assert_eq!(probe.delivered(), (0..500).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_never_ends_holds_a_stop_up_to_the_limit_only() {
     let probe = Probe::new("hangs", [Act::Hang]);
