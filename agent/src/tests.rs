@@ -57,6 +57,7 @@ fn last_error(agent: &RunningAgent, name: &str) -> String {
 async fn until(holds: impl Fn() -> bool) {
     let looked = async {
         while !holds() {
+            // sleeps: a counter wakes nobody, and a paused clock moves only while everyone sleeps.
             sleep(Duration::from_millis(1)).await;
         }
     };

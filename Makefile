@@ -1,0 +1,43 @@
+# `make` alone lists what there is. Every target begins with a look at the tools it needs.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help tools demo test check bench clean
+# Where rustup puts cargo, also before a new shell knows of it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+ARGS ?=
+
+help:
+	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (more: make demo ARGS=--help)'
+	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
+	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
+	@echo 'make bench   measures whole runs'
+	@echo 'make clean   removes what was built, and what the demo counted'
+
+tools:
+	@.ci/tools
+
+demo: tools
+	@cargo run --profile demo -p millstream-cli -- demo --dir demo $(ARGS)
+
+test:
+	.ci/tools --install
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo xtask tidy
+	RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+	cargo test --workspace
+
+check: tools
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo xtask tidy
+	cargo test --workspace --exclude millstream-tests
+
+bench: tools
+	cargo run --release -p millstream-benches -- $(ARGS)
+
+clean: tools
+	cargo clean
+	rm -rf demo
