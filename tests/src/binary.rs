@@ -1,18 +1,28 @@
-//! Finds the program under test.
+//! Finds the programs under test.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-static BINARY: OnceLock<PathBuf> = OnceLock::new();
+static MILLSTREAM: OnceLock<PathBuf> = OnceLock::new();
+static EXAMPLES: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
 /// The `millstream` binary of the same profile and target directory as the running test, built now if it is not up to
 /// date: cargo builds the binaries of a test's own package only.
 pub fn millstream() -> &'static Path {
-    BINARY.get_or_init(build)
+    MILLSTREAM.get_or_init(|| build("millstream", &["--package", "millstream-cli", "--bin", "millstream"]))
 }
 
-fn build() -> PathBuf {
+/// A program of `examples/`, built in the same way.
+pub fn example(name: &str) -> PathBuf {
+    let mut examples = EXAMPLES.lock().unwrap();
+    let examples = examples.get_or_insert_default();
+    let built = examples.entry(name.to_owned());
+    built.or_insert_with(|| build(name, &["--package", "millstream", "--example", name])).clone()
+}
+
+fn build(name: &str, what: &[&str]) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // <target directory>/<profile>/deps/<test>
     let profile_dir = test.ancestors().nth(2).expect("a test lies in its target directory");
@@ -23,17 +33,18 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "millstream-cli", "--bin", "millstream", "--message-format", "json"])
+        .args(["build", "--message-format", "json"])
+        .args(what)
         .args(["--profile", profile, "--target-dir"])
         .arg(profile_dir.parent().expect("a profile lies in a target directory"))
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
-    assert!(built.status.success(), "cargo could not build millstream: {}", built.status);
+    assert!(built.status.success(), "cargo could not build {name}: {}", built.status);
     let messages = String::from_utf8_lossy(&built.stdout).into_owned();
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let found = artifacts
-        .filter(|artifact| artifact["target"]["name"] == "millstream")
+        .filter(|artifact| artifact["target"]["name"] == name)
         .find_map(|artifact| artifact["executable"].as_str().map(PathBuf::from));
     found.expect("cargo names the binary that it built")
 }

@@ -1,8 +1,12 @@
 //! Whole-program tests: the built `millstream` as a process, and what watches it.
-#![allow(clippy::unwrap_used, reason = "for tests only")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
 mod binary;
+pub mod demo;
 mod process;
+mod trace;
 
-pub use binary::millstream;
+pub use binary::{example, millstream};
+pub use demo::Demo;
 pub use process::{Ended, Process};
+pub use trace::Trace;
