@@ -5,7 +5,8 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use millstream_core::{Error, Result};
-use millstream_io::disk::{Disk, SystemDisk};
+use millstream_io::failpoint;
+use millstream_io::{Disk, SystemDisk};
 
 use super::listing::REJECTED_SUFFIX;
 
@@ -36,6 +37,7 @@ impl Completing {
     /// Those of the file system; the file is still there then.
     pub(super) fn complete(&self, path: &Path) -> Result<Completed> {
         let target = with_suffix(path, &self.suffix);
+        failpoint::hit("spooldir.stored")?;
         if self.delete {
             SystemDisk.remove(path)?;
         } else if target.symlink_metadata().is_err() {
@@ -47,6 +49,7 @@ impl Completing {
             return Ok(Completed::Taken(target));
         }
         sync_parent(path)?;
+        failpoint::hit("spooldir.completed")?;
         Ok(Completed::Done)
     }
 }
