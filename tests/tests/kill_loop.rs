@@ -69,7 +69,7 @@ fn feed(demo: &Demo, stop: &AtomicBool, lines: &AtomicU64, mut random: Random) {
             if stop.load(Ordering::SeqCst) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(2 + random.below(6))); // pace of the feed, not a wait for anything
+            std::thread::sleep(Duration::from_millis(2 + random.below(6))); // sleeps: pace of the feed, not a wait for anything
         }
     }
 }
@@ -114,8 +114,10 @@ fn a_hundred_kills_under_a_continuous_feed_leave_exact_totals() {
         if random.below(10) > 0 {
             let (point, longest) = MOMENTS[random.below(MOMENTS.len() as u64) as usize];
             trace.wait_for(point, 1 + random.below(4) as usize, PATIENCE);
+            // sleeps: the moment of the kill is meant to be random.
             std::thread::sleep(Duration::from_micros(random.below(longest)));
         } else {
+            // sleeps: the moment of the kill is meant to be random.
             std::thread::sleep(Duration::from_millis(random.below(600)));
         }
         process.signal(Signal::SIGKILL);

@@ -1,6 +1,6 @@
 //! What was received before: how duplicates end.
 //!
-//! Every event from a peer of ours has a name (DESIGN: identity). A name is *pending* from its arrival until its batch is
+//! Every event from a peer of ours has a name (ADR 2). A name is *pending* from its arrival until its batch is
 //! committed, then *committed*. What arrives under such a name again is trimmed; it is acknowledged when its batch is,
 //! because blocks are acknowledged in the order in which they arrived.
 
