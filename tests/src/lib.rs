@@ -5,8 +5,10 @@ mod binary;
 pub mod demo;
 mod process;
 mod trace;
+mod waiting;
 
 pub use binary::{example, millstream};
 pub use demo::Demo;
 pub use process::{Ended, Process};
 pub use trace::Trace;
+pub use waiting::until_true;

@@ -4,13 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::waiting::{PATIENCE, comes_true};
 
 /// A running `millstream`. Killed when dropped.
 #[derive(Debug)]
@@ -69,6 +68,13 @@ impl Process {
             assert!(!lines.1 && !left.is_zero(), "no line with {part:?}:\n{}", lines.0.join("\n"));
             lines = self.log.grown.wait_timeout(lines, left).unwrap().0;
         }
+    }
+
+    /// Waits until `holds`; shows the log if it never does.
+    #[track_caller]
+    pub fn until_true(&self, what: &str, holds: impl FnMut() -> bool) {
+        let lines = || self.log.lines.lock().unwrap().0.join("\n");
+        assert!(comes_true(holds), "never: {what}:\n{}", lines());
     }
 
     /// Sends a signal.
