@@ -11,9 +11,12 @@ pub(crate) struct Place {
     location: &'static Location<'static>,
 }
 
+/// Dropped only by a panic.
+struct Unwinding(Place);
+
 thread_local! {
-    /// The operator whose closure this thread called last.
-    static CURRENT: Cell<Option<Place>> = const { Cell::new(None) };
+    /// The operator whose closure panicked on this thread.
+    static PANICKED: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
 impl Place {
@@ -23,15 +26,27 @@ impl Place {
         Self { operator, location: Location::caller() }
     }
 
-    /// Called before each call of the operator's closure; costs about a nanosecond.
-    #[inline]
-    pub(crate) fn enter(self) {
-        CURRENT.set(Some(self));
+    /// Calls the operator's closure. Costs nothing unless it panics: only then is the place noted, that of the innermost
+    /// operator.
+    #[inline(always)]
+    pub(crate) fn call<R>(self, closure: impl FnOnce() -> R) -> R {
+        let unwinding = Unwinding(self);
+        let result = closure();
+        std::mem::forget(unwinding);
+        result
     }
 
-    /// The operator entered last on this thread.
-    pub(crate) fn last() -> String {
-        CURRENT.get().map_or_else(|| "the stream".to_owned(), |place| place.to_string())
+    /// The operator that panicked on this thread, after the panic was caught.
+    pub(crate) fn of_panic() -> String {
+        PANICKED.take().map_or_else(|| "the stream".to_owned(), |place| place.to_string())
+    }
+}
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        if PANICKED.get().is_none() {
+            PANICKED.set(Some(self.0));
+        }
     }
 }
 

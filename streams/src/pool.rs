@@ -43,7 +43,7 @@ impl Pool {
                     step(&mut accumulator, part);
                 }
             }))
-            .map_err(|panic| Error::Panicked { place: Place::last(), message: panic_text(panic.as_ref()) })
+            .map_err(|panic| Error::Panicked { place: Place::of_panic(), message: panic_text(panic.as_ref()) })
         };
         let helpers = self.threads.min(parts).saturating_sub(1);
         if helpers == 0 {

@@ -62,6 +62,31 @@ impl Iterator for Words {
         self.at = next;
         Some(word)
     }
+
+    /// All that are left in one go: the body is found and checked once, not for each word.
+    fn fold<B, F: FnMut(B, CompactString) -> B>(mut self, init: B, mut f: F) -> B {
+        let body = self.event.body().get(self.at..).unwrap_or_default();
+        let Ok(text) = std::str::from_utf8(body) else {
+            let mut folded = init;
+            while let Some(word) = self.next() {
+                folded = f(folded, word);
+            }
+            return folded;
+        };
+        let (mut folded, mut start) = (init, 0);
+        for (end, byte) in body.iter().enumerate() {
+            if is_space(*byte) {
+                if start < end {
+                    folded = f(folded, CompactString::new(&text[start..end]));
+                }
+                start = end + 1;
+            }
+        }
+        if start < text.len() {
+            folded = f(folded, CompactString::new(&text[start..]));
+        }
+        folded
+    }
 }
 
 /// The words of `text`, see [`Event::words`].
@@ -97,11 +122,21 @@ fn is_space(byte: u8) -> bool {
 mod tests {
     use super::*;
 
+    /// The words, one by one and all in one go.
+    fn words_of(body: &[u8]) -> Vec<String> {
+        let event = Event::new(Arc::new(Batch::from_bodies([body])), 0);
+        let mut words = Vec::new();
+        event.clone().words().for_each(|word| words.push(String::from(word)));
+        let mut one_by_one = event.words();
+        assert_eq!(std::iter::from_fn(|| one_by_one.next()).map(String::from).collect::<Vec<_>>(), words);
+        words
+    }
+
     #[test]
     fn words_are_runs_of_other_bytes_than_the_six_spaces() {
-        let event = Event::new(Arc::new(Batch::from_bodies([&b"  a\tbc\x0b\x0cd\r\n\xc3\xa9\x1c x\xff"[..]])), 0);
-        let words: Vec<String> = event.words().map(Into::into).collect();
-        assert_eq!(words, ["a", "bc", "d", "é\u{1c}", "x\u{fffd}"]);
+        assert_eq!(words_of(b"  a\tbc\x0b\x0cd\r\n\xc3\xa9\x1c x\xff"), ["a", "bc", "d", "é\u{1c}", "x\u{fffd}"]);
+        assert_eq!(words_of(b" a  \xc3\xa9\n last"), ["a", "é", "last"]);
+        assert!(words_of(b" \t ").is_empty() && words_of(b"").is_empty());
         assert_eq!(super::words(b" \t ").count(), 0);
     }
 }

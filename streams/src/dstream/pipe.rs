@@ -51,8 +51,7 @@ where
 
     fn push(&self, run: &Run<'_>, partition: usize, out: &mut dyn FnMut(U)) {
         self.upstream.push(run, partition, &mut |element| {
-            self.place.enter();
-            (self.step)(element, out);
+            self.place.call(|| (self.step)(element, out));
         });
     }
 }

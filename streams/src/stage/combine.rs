@@ -95,9 +95,8 @@ where
             |(records, table), partition| {
                 upstream.push(run, partition, &mut |(key, value)| {
                     *records += 1;
-                    place.enter();
                     match table.entry(key) {
-                        Entry::Occupied(mut slot) => combiner.add(slot.get_mut(), value),
+                        Entry::Occupied(mut slot) => place.call(|| combiner.add(slot.get_mut(), value)),
                         Entry::Vacant(slot) => drop(slot.insert(combiner.create(value))),
                     }
                 });
@@ -141,8 +140,7 @@ where
             for (key, combined) in parts.into_iter().flatten() {
                 match table.entry(key) {
                     Entry::Occupied(mut slot) => {
-                        self.combine.place.enter();
-                        self.combine.combiner.merge(slot.get_mut(), combined);
+                        self.combine.place.call(|| self.combine.combiner.merge(slot.get_mut(), combined));
                     }
                     Entry::Vacant(slot) => drop(slot.insert(combined)),
                 }

@@ -141,8 +141,7 @@ where
         let group = group_of(&part.delta[start + 2..]);
         part.delta[start] = group;
         let before = groups[usize::from(group)].get(&key).cloned();
-        self.place.enter();
-        match (self.update)((self.values)(values), before) {
+        match self.place.call(|| (self.update)((self.values)(values), before)) {
             Some(after) => {
                 encode(&mut part.delta, &after, &self.uid)?;
                 part.set_groups.push(group);

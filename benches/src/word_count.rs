@@ -1,0 +1,119 @@
+//! (c) Word count alone: what the DStream API, the state and the commit record cost beside a bare counting loop.
+//!
+//! Input: 100 MB of the corpus in memory, in blocks of 1000 events; micro-batches of 10 MB. Unit: ns of CPU per word.
+//! Baseline: one thread that splits the same bytes and counts borrowed words in one table, measured in the same run.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream::StreamingContext;
+use millstream::component::{Batch, SlabBuilder};
+
+use crate::corpus::Corpus;
+use crate::measure::{mb, timed};
+use crate::report::Report;
+
+const BYTES: usize = 100_000_000;
+const BATCH_BYTES: usize = 10_000_000;
+const BLOCK_EVENTS: usize = 1000;
+
+/// Real text: few words make most of it.
+pub fn corpus(report: &mut Report) -> millstream::Result<()> {
+    let corpus = Corpus::load();
+    report.section("(c) word count alone", &format!("{}, repeated to {} MB", corpus.origin, mb(BYTES)));
+    compare(report, "corpus", corpus.repeated(BYTES), 3.0)
+}
+
+/// The worst case: no word comes twice.
+pub fn distinct(report: &mut Report) -> millstream::Result<()> {
+    report.section("(c) word count, only distinct words", &format!("{} MB of distinct words", mb(BYTES / 2)));
+    let distinct = (0_u64..)
+        .map(|n| format!("{:x}{}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15), if n % 10 == 9 { '\n' } else { ' ' }));
+    let mut text = Vec::new();
+    for word in distinct {
+        text.extend_from_slice(word.as_bytes());
+        if text.len() > BYTES / 2 && text.last() == Some(&b'\n') {
+            break;
+        }
+    }
+    compare(report, "only distinct words", text, f64::INFINITY)
+}
+
+fn compare(report: &mut Report, name: &str, text: Vec<u8>, most: f64) -> millstream::Result<()> {
+    let text = Bytes::from(text);
+    let (words, _, bare) = timed(|| bare_loop(&text));
+    let blocks = blocks(&text);
+    let dir = tempfile::tempdir().map_err(|error| millstream::Error::io("make", "a directory", error))?;
+    let mut ssc = StreamingContext::new("bench", Duration::ZERO);
+    ssc.checkpoint(dir.path()).memory_bytes(1 << 30);
+    let (queue, lines) = ssc.queue_stream("corpus");
+    let counts = lines.flat_map(|event| event.words()).map(|word| (word, 1_i64)).reduce_by_key(|a, b| a + b);
+    let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
+    totals.for_each_batch(|_, _| Ok(()));
+    let job = ssc.start()?;
+    let (outcome, wall, cpu) = timed(|| -> millstream::Result<()> {
+        let mut at = 0;
+        while at < blocks.len() {
+            let mut bytes = 0;
+            let mut verdicts = Vec::new();
+            while at < blocks.len() && bytes < BATCH_BYTES {
+                bytes += blocks[at].body_bytes() as usize;
+                verdicts.push(queue.push(blocks[at].clone())?);
+                at += 1;
+            }
+            for verdict in verdicts {
+                verdict.blocking_recv().map_err(|_| millstream::Error::Stopped { what: "bench".into() })?;
+            }
+        }
+        Ok(())
+    });
+    outcome?;
+    job.stop()?;
+    let per_word = |time: Duration| time.as_nanos() as f64 / words as f64;
+    let ratio = per_word(cpu) / per_word(bare);
+    report.row(&format!("{name}: bare loop"), &format!("{:.1} ns CPU per word, {} words", per_word(bare), words));
+    report.row(
+        &format!("{name}: DStream, state, commit record"),
+        &format!(
+            "{:.1} ns CPU per word, {:.1} M words/s, {:.0} MB/s",
+            per_word(cpu),
+            words as f64 / wall.as_secs_f64() / 1e6,
+            mb(text.len()) / wall.as_secs_f64()
+        ),
+    );
+    report.target(&format!("{name}: ratio"), ratio, most, "times the bare loop");
+    Ok(())
+}
+
+/// The least that counting can cost: no allocation but the table's.
+fn bare_loop(text: &Bytes) -> u64 {
+    let mut table: HashMap<&[u8], u64, FixedState> = HashMap::with_hasher(FixedState::default());
+    for word in text.split(|byte| *byte == b' ' || byte.wrapping_sub(b'\t') < 5).filter(|word| !word.is_empty()) {
+        *table.entry(word).or_default() += 1;
+    }
+    table.values().sum()
+}
+
+/// The text as events, one per line.
+fn blocks(text: &Bytes) -> Vec<Batch> {
+    let mut blocks = Vec::new();
+    let mut builder = None;
+    let mut start = 0;
+    let mut base = 0;
+    for end in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at) {
+        let current = builder.get_or_insert_with(|| {
+            base = start;
+            // Of its own bytes only, as it comes from a socket.
+            SlabBuilder::new(text.slice(base..(base + (4 << 20)).min(text.len())))
+        });
+        current.row(start - base..end - base);
+        start = end + 1;
+        if current.len() == BLOCK_EVENTS {
+            blocks.extend(builder.take().map(SlabBuilder::finish));
+        }
+    }
+    blocks.extend(builder.map(SlabBuilder::finish));
+    blocks
+}
