@@ -166,8 +166,8 @@ impl Replicating {
     }
 
     fn is_read(&self) -> bool {
-        let names = fs::read_dir(self.dir.path().join("spool")).unwrap().map(|entry| entry.unwrap().path());
-        names.fold(true, |all, path| all && path.extension().is_some_and(|end| end == "COMPLETED"))
+        let mut paths = fs::read_dir(self.dir.path().join("spool")).unwrap().map(|entry| entry.unwrap().path());
+        paths.all(|path| path.extension().is_some_and(|end| end == "COMPLETED"))
     }
 
     fn oracle(&self) -> Counts {
