@@ -14,7 +14,7 @@ pub(crate) fn comes_true(mut holds: impl FnMut() -> bool) -> bool {
         if Instant::now() > deadline {
             return false;
         }
-        std::thread::sleep(LOOK); // between two looks at what no event tells
+        std::thread::sleep(LOOK); // sleeps: between two looks at what no event tells
     }
     true
 }
