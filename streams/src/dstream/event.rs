@@ -64,11 +64,11 @@ impl Iterator for Words {
     }
 
     /// All that are left in one go: the body is found and checked once, not for each word.
-    fn fold<B, F: FnMut(B, CompactString) -> B>(mut self, init: B, mut f: F) -> B {
+    fn fold<B, F: FnMut(B, CompactString) -> B>(self, init: B, mut f: F) -> B {
         let body = self.event.body().get(self.at..).unwrap_or_default();
         let Ok(text) = std::str::from_utf8(body) else {
             let mut folded = init;
-            while let Some(word) = self.next() {
+            for word in self {
                 folded = f(folded, word);
             }
             return folded;
@@ -137,6 +137,6 @@ mod tests {
         assert_eq!(words_of(b"  a\tbc\x0b\x0cd\r\n\xc3\xa9\x1c x\xff"), ["a", "bc", "d", "é\u{1c}", "x\u{fffd}"]);
         assert_eq!(words_of(b" a  \xc3\xa9\n last"), ["a", "é", "last"]);
         assert!(words_of(b" \t ").is_empty() && words_of(b"").is_empty());
-        assert_eq!(super::words(b" \t ").count(), 0);
+        assert_eq!(words(b" \t ").count(), 0);
     }
 }
