@@ -4,8 +4,6 @@
 
 pub mod seq;
 pub mod spooldir;
-#[cfg(test)]
-mod testing;
 mod window;
 
 use millstream_core::SourceSpec;

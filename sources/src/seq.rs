@@ -80,7 +80,7 @@ impl Source for Seq {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::testing::{TestChannel, setting, start};
+    use millstream_testkit::{TestChannel, setting, start_source};
 
     fn seq(settings: &[(&str, &str)]) -> Box<dyn Source> {
         let settings = settings.iter().map(|(key, value)| setting(key, value));
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test]
     async fn it_counts_from_zero_to_the_total_in_batches_and_then_idles() {
         let channel = TestChannel::new();
-        let running = start(seq(&[("batchSize", "4"), ("totalEvents", "10")]), &channel);
+        let running = start_source(seq(&[("batchSize", "4"), ("totalEvents", "10")]), &channel);
         channel.until(|stored| stored.bodies.len() == 10).await;
         running.stop().await.unwrap();
         assert_eq!(channel.texts(), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
@@ -104,7 +104,7 @@ mod tests {
         let channel = TestChannel::new();
         channel.refuse_reservations(2);
         channel.fail_puts(1);
-        let running = start(seq(&[("totalEvents", "3"), ("maxBackoffSleep", "1")]), &channel);
+        let running = start_source(seq(&[("totalEvents", "3"), ("maxBackoffSleep", "1")]), &channel);
         channel.until(|stored| stored.bodies.len() >= 3).await;
         running.stop().await.unwrap();
         let mut texts = channel.texts();

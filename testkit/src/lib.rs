@@ -1,6 +1,17 @@
-//! What tests share: fakes of the outside world, and contracts.
+//! What tests share: fakes of the outside world, components at work, and contracts.
 
+mod channel;
 pub mod contract;
 mod fake_disk;
+mod running;
+mod spark_peer;
 
+use std::time::Duration;
+
+pub use channel::{Stored, TestChannel};
 pub use fake_disk::{Call, Dice, FakeDisk};
+pub use running::{Running, setting, start_sink, start_source};
+pub use spark_peer::{PeerKind, ReceivedBatch, SparkPeer};
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(20);

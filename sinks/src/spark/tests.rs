@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{ComponentStatus, MetricName, Options, SinkContext, Stopper, stop_token};
+use millstream_testkit::PeerKind::{self, Foreign, Own};
+use millstream_testkit::{SparkPeer, TestChannel};
 use millstream_wire::names::Names;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -9,11 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
-use channel::TestChannel;
-use client::{Client, Kind::Foreign, Kind::Own};
-
-mod channel;
-mod client;
 
 /// A sink at work.
 struct Running {
@@ -28,7 +25,7 @@ impl Running {
     async fn start(transaction_capacity: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let channel = TestChannel::new(transaction_capacity);
+        let channel = TestChannel::with_transaction_capacity(transaction_capacity);
         let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
         let (stopper, stop) = stop_token();
         let cx = SinkContext { name: "k1".into(), status: Arc::clone(&status), stop };
@@ -39,12 +36,12 @@ impl Running {
             timeout: Duration::from_secs(60),
             backoff: Duration::from_millis(200),
         };
-        let served = tokio::spawn(sink.serve_on(listener, Arc::new(channel.clone()), cx));
+        let served = tokio::spawn(sink.serve_on(listener, channel.shared(), cx));
         Self { address, channel, status, stopper, served }
     }
 
-    async fn connect(&self, kind: client::Kind) -> Client {
-        Client::connect(self.address, kind).await
+    async fn connect(&self, kind: PeerKind) -> SparkPeer {
+        SparkPeer::connect(self.address, kind).await
     }
 
     fn counted(&self, name: MetricName) -> u64 {
@@ -60,7 +57,10 @@ async fn events_come_in_order_with_their_names_and_an_ack_commits_them() {
     let batch = client.poll(3).await;
     assert_eq!((batch.bodies.as_slice(), batch.error.as_str()), (&["0", "1", "2"].map(String::from)[..], ""));
     let names = batch.names.expect("asked for");
-    assert_eq!(names, Names { runs: vec![(channel::INCARNATION, 0, 3)], low_water: vec![(channel::INCARNATION, 0)] });
+    assert_eq!(
+        names,
+        Names { runs: vec![(TestChannel::INCARNATION, 0, 3)], low_water: vec![(TestChannel::INCARNATION, 0)] }
+    );
     client.ack(&batch.sequence_number).await;
     assert_eq!(sink.channel.committed(), ["0", "1", "2"]);
     assert_eq!(client.poll(3).await.bodies, ["3", "4"], "a partial batch does not wait");
@@ -101,7 +101,7 @@ async fn the_batch_of_a_client_that_dies_goes_back_at_once() {
         assert!(died.elapsed() < Duration::from_secs(1), "{:?}", died.elapsed());
         // Its own go back now, for the next turn.
         drop(other);
-        sink.channel.wait_until_waiting(4).await;
+        sink.channel.until_waiting(4).await;
     }
 }
 
@@ -110,9 +110,9 @@ async fn a_poll_of_a_client_that_died_takes_nothing() {
     let sink = Running::start(100).await;
     let mut dying = sink.connect(Own).await;
     dying.send_poll(10).await;
-    sink.channel.wait_until_asked(1).await;
+    sink.channel.until_asked(1).await;
     drop(dying);
-    sink.channel.wait_until_asked(0).await;
+    sink.channel.until_asked(0).await;
     sink.channel.fill(0..2);
     assert_eq!(sink.connect(Own).await.poll(10).await.bodies, ["0", "1"]);
 }
@@ -155,7 +155,7 @@ async fn many_polls_of_one_connection_are_answered_each_under_its_serial() {
     for _ in 0..8 {
         serials.push(client.send_poll(1).await);
     }
-    sink.channel.wait_until_asked(8).await;
+    sink.channel.until_asked(8).await;
     sink.channel.fill(0..8);
     let mut bodies = Vec::new();
     for _ in 0..8 {
@@ -182,8 +182,8 @@ async fn a_question_to_an_empty_channel_stays_open_until_a_put() {
     let sink = Running::start(100).await;
     let mut client = sink.connect(Foreign).await;
     client.send_poll(10).await;
-    sink.channel.wait_until_empty_takes(2).await;
-    sink.channel.wait_until_asked(1).await;
+    sink.channel.until(|stored| stored.empty_takes >= 2).await;
+    sink.channel.until_asked(1).await;
     let put = Instant::now();
     sink.channel.fill(0..1);
     assert_eq!(client.receive_batch().await.1.bodies, ["0"]);
@@ -255,7 +255,7 @@ async fn a_sink_that_stops_refuses_polls_and_still_takes_acks() {
     let mut client = sink.connect(Own).await;
     let batch = client.poll(2).await;
     client.send_poll(2).await;
-    sink.channel.wait_until_asked(1).await;
+    sink.channel.until_asked(1).await;
     sink.stopper.stop();
     let refused = client.receive_batch().await.1;
     assert_eq!((refused.error.as_str(), refused.sequence_number.as_str()), ("Spark sink has been stopped!", ""));
@@ -295,6 +295,6 @@ async fn a_port_in_use_is_an_error_that_names_the_address() {
     let (_stopper, stop) = stop_token();
     let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
     let error =
-        sink.serve(Arc::new(TestChannel::new(1)), SinkContext { name: "k1".into(), status, stop }).await.unwrap_err();
+        sink.serve(TestChannel::new().shared(), SinkContext { name: "k1".into(), status, stop }).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("bind 127.0.0.1:{port}: ")), "{error}");
 }

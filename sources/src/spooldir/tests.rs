@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use millstream_core::{ComponentStatus, MetricName, Options, Source};
+use millstream_testkit::{TestChannel, setting, start_source};
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::{Running, TestChannel, setting, start};
 
 fn options(dir: &Path, settings: &[(&str, &str)]) -> Options {
     let fast = [("spoolDir", dir.to_str().unwrap()), ("pollDelay", "5"), ("quietMillis", "20"), ("maxBackoff", "5")];
@@ -26,13 +26,8 @@ fn spooldir(dir: &Path, settings: &[(&str, &str)]) -> Box<dyn Source> {
 }
 
 /// Runs until as many files left the directory, then stops.
-async fn run_until(
-    dir: &Path,
-    settings: &[(&str, &str)],
-    channel: &Arc<TestChannel>,
-    files: usize,
-) -> Arc<ComponentStatus> {
-    let running = start(spooldir(dir, settings), channel);
+async fn run_until(dir: &Path, settings: &[(&str, &str)], channel: &TestChannel, files: usize) -> Arc<ComponentStatus> {
+    let running = start_source(spooldir(dir, settings), channel);
     let status = Arc::clone(&running.status);
     channel.until(|stored| stored.retired.len() >= files).await;
     running.stop().await.unwrap();
@@ -46,7 +41,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn spool() -> (TempDir, Arc<TestChannel>) {
+fn spool() -> (TempDir, TestChannel) {
     (tempfile::tempdir().unwrap(), TestChannel::new())
 }
 
@@ -145,7 +140,7 @@ async fn a_growing_file_is_followed_and_its_unfinished_line_is_held() {
     let path = dir.path().join("a");
     let mut file = File::create(&path).unwrap();
     file.write_all(b"first\nhal").unwrap();
-    let running = start(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
+    let running = start_source(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
     channel.until(|stored| stored.bodies.len() == 1).await;
     file.write_all(b"f\nthird\nend").unwrap();
     channel.until(|stored| stored.bodies.len() == 3).await;
@@ -162,7 +157,7 @@ async fn after_a_crash_each_line_comes_once_and_reading_goes_on_where_the_channe
     let path = dir.path().join("a");
     let mut file = File::create(&path).unwrap();
     file.write_all(b"one\ntwo\nthr").unwrap();
-    let first = start(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
+    let first = start_source(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
     channel.until(|stored| stored.bodies.len() == 2).await;
     first.kill().await;
     file.write_all(b"ee\nfour").unwrap();
@@ -210,7 +205,7 @@ async fn a_stop_while_the_channel_is_full_ends_the_source_and_keeps_the_file() {
     let (dir, channel) = spool();
     write(dir.path().join("a"), "x\n").unwrap();
     channel.refuse_reservations(u32::MAX);
-    let running = start(spooldir(dir.path(), &[("maxBackoff", "60000")]), &channel);
+    let running = start_source(spooldir(dir.path(), &[("maxBackoff", "60000")]), &channel);
     running.stop().await.unwrap();
     assert_eq!(names(dir.path()), ["a"]);
 }
@@ -253,7 +248,7 @@ async fn a_file_that_shrinks_or_is_rewritten_while_it_is_followed_is_set_aside()
         let (dir, channel) = spool();
         let path = dir.path().join("a");
         write(&path, "one\ntwo\n").unwrap();
-        let running = start(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
+        let running = start_source(spooldir(dir.path(), &[("quietMillis", "3600000")]), &channel);
         channel.until(|stored| stored.bodies.len() == 2).await;
         harm(&File::options().write(true).open(&path).unwrap());
         channel.until(|stored| stored.retired.len() == 1).await;
@@ -311,7 +306,7 @@ async fn what_is_no_regular_file_is_never_opened_and_a_link_to_one_is_followed()
 #[tokio::test]
 async fn a_file_that_may_not_be_opened_is_told_once_and_left() {
     let (dir, channel) = spool();
-    let running = start(spooldir(dir.path(), &[]), &channel);
+    let running = start_source(spooldir(dir.path(), &[]), &channel);
     let cx = running.cx.clone();
     let mut told = Told::default();
     let error = Error::io("open", dir.path().join("a"), std::io::ErrorKind::PermissionDenied.into());
@@ -326,7 +321,7 @@ async fn a_file_that_may_not_be_opened_is_told_once_and_left() {
 async fn a_missing_directory_names_its_key_and_path() {
     let (dir, channel) = spool();
     let missing = dir.path().join("nowhere");
-    let error = start(spooldir(&missing, &[]), &channel).outcome().await.expect_err("refused");
+    let error = start_source(spooldir(&missing, &[]), &channel).outcome().await.expect_err("refused");
     let wanted = format!("flume.conf:7: a1.sources.r1.spoolDir: expected a directory, but {}", missing.display());
     assert!(error.to_string().starts_with(&wanted), "{error}");
     assert!(matches!(error, Error::Config { .. }));
@@ -338,7 +333,7 @@ async fn a_directory_that_goes_away_and_comes_back_is_read_again() {
     let dir = outer.path().join("spool");
     std::fs::create_dir(&dir).unwrap();
     write(dir.join("a"), "a").unwrap();
-    let running: Running = start(spooldir(&dir, &[]), &channel);
+    let running = start_source(spooldir(&dir, &[]), &channel);
     channel.until(|stored| stored.retired.len() == 1).await;
     std::fs::remove_dir_all(&dir).unwrap();
     running.until_counted(MetricName::EventReadFail, 1).await;

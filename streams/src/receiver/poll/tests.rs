@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use millstream_core::{Batch, ComponentStatus, Options, RoomKeeper, Setting, SinkContext, State, Stopper, stop_token};
 use millstream_sinks::spark::{REPLY_BYTES, SPEC, SparkSink};
+use millstream_testkit::TestChannel;
 use millstream_wire::avro_rpc::{Incoming, Metadata, ServerConnection, UnknownClient};
 use millstream_wire::netty::{FrameDecoder, encode_frame};
 use millstream_wire::spark_sink::{self, Call};
@@ -15,10 +16,8 @@ use tokio::task::{JoinHandle, yield_now};
 use super::super::names::SeenNames;
 use super::super::{Block, Committed, Intake};
 use super::*;
-use channel::TestChannel;
 use proxy::Proxy;
 
-mod channel;
 mod proxy;
 
 /// A sink at work.
@@ -41,7 +40,7 @@ impl Agent {
         let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
         let cx = SinkContext { name: "k1".into(), status, stop };
         let sink = SparkSink::from_options(&options).unwrap();
-        let served = tokio::spawn(sink.serve_on(listener, Arc::new(channel.clone()), cx));
+        let served = tokio::spawn(sink.serve_on(listener, channel.shared(), cx));
         Self { address, _stopper: stopper, _served: served }
     }
 }
@@ -80,7 +79,8 @@ impl Job {
         for event in blocks.iter().flat_map(|block| &block.batches).flat_map(Batch::iter) {
             let sequence = std::str::from_utf8(event.body()).unwrap().parse().unwrap();
             if let Some(name) = event.name() {
-                assert_eq!((name.incarnation, name.sequence), (channel::INCARNATION, sequence));
+                assert!([7, 8].contains(&name.incarnation));
+                assert_eq!(name.sequence, sequence);
             }
             self.received.push(sequence);
         }
@@ -135,15 +135,15 @@ fn parallelism_is_shared_out_and_every_connection_has_some() {
 
 #[tokio::test]
 async fn all_events_of_all_agents_arrive_once_with_their_names() {
-    let channels = [TestChannel::new(70), TestChannel::new(1000)];
+    let channels = [TestChannel::of_incarnation(7, 70), TestChannel::of_incarnation(8, 1000)];
     channels[0].fill(0..2500);
     channels[1].fill(2500..5000);
     let agents = [Agent::start(&channels[0]).await, Agent::start(&channels[1]).await];
     let mut job = Job::start(&agents.each_ref().map(|agent| agent.address), 100);
     job.commit_until(5000).await;
     assert_eq!(in_order(job.received.clone()), (0..5000).collect::<Vec<_>>());
-    channels[0].wait_until_committed(2500).await;
-    channels[1].wait_until_committed(2500).await;
+    channels[0].until_committed(2500).await;
+    channels[1].until_committed(2500).await;
     let counters = job.status.counters();
     assert_eq!(counters.value(MetricName::EventReceivedCount), 5000);
     assert_eq!(counters.value(MetricName::ConnectionCreatedCount), 2);
@@ -153,7 +153,7 @@ async fn all_events_of_all_agents_arrive_once_with_their_names() {
 
 #[tokio::test]
 async fn nothing_is_acknowledged_before_its_verdict() {
-    let channel = TestChannel::new(100);
+    let channel = TestChannel::with_transaction_capacity(100);
     channel.fill(0..20);
     let agent = Agent::start(&channel).await;
     let mut job = Job::start(&[agent.address], 10);
@@ -163,13 +163,13 @@ async fn nothing_is_acknowledged_before_its_verdict() {
     }
     assert!(channel.committed().is_empty());
     job.commit(blocks);
-    channel.wait_until_committed(20).await;
+    channel.until_committed(20).await;
     job.stop().await;
 }
 
 #[tokio::test]
 async fn a_block_that_failed_is_given_back() {
-    let channel = TestChannel::new(100);
+    let channel = TestChannel::with_transaction_capacity(100);
     channel.fill(0..10);
     let agent = Agent::start(&channel).await;
     let mut job = Job::start(&[agent.address], 10);
@@ -177,13 +177,13 @@ async fn a_block_that_failed_is_given_back() {
     let again = job.blocks().await;
     assert_eq!(job.intake.with_seen(|seen| seen.redelivered()), 10, "pending still, so trimmed");
     job.commit(again);
-    channel.wait_until_committed(10).await;
+    channel.until_committed(10).await;
     job.stop().await;
 }
 
 #[tokio::test]
 async fn a_cut_connection_loses_nothing_and_doubles_nothing() {
-    let channel = TestChannel::new(100);
+    let channel = TestChannel::with_transaction_capacity(100);
     let agent = Agent::start(&channel).await;
     let proxy = Proxy::to(agent.address).await;
     let mut job = Job::start(&[proxy.address], 10);
@@ -210,7 +210,7 @@ async fn a_cut_connection_loses_nothing_and_doubles_nothing() {
     });
     all.await.expect("acknowledged in time");
     assert_eq!(in_order(job.received.clone()), (0..200).collect::<Vec<_>>());
-    assert_eq!(in_order(channel.committed()), (0..200).collect::<Vec<_>>());
+    assert_eq!(in_order(channel.committed_sequences()), (0..200).collect::<Vec<_>>());
     assert!(job.intake.with_seen(|seen| seen.redelivered()) > 0);
     assert!(job.status.counters().value(MetricName::ConnectionCreatedCount) > 1);
     job.stop().await;
@@ -230,29 +230,29 @@ async fn a_job_that_starts_first_finds_its_agent_later() {
     };
     timeout(Duration::from_secs(10), refused).await.expect("tried in time");
     assert!(job.status.last_error().expect("said").starts_with(&format!("connect {address}: ")));
-    let channel = TestChannel::new(100);
+    let channel = TestChannel::with_transaction_capacity(100);
     channel.fill(0..10);
     let _agent = Agent::start_on(TcpListener::bind(address).await.unwrap(), &channel);
     job.commit_until(10).await;
-    channel.wait_until_committed(10).await;
+    channel.until_committed(10).await;
     job.stop().await;
 }
 
 #[tokio::test]
 async fn a_job_that_stops_acknowledges_what_is_committed_meanwhile_and_leaves_the_rest() {
-    let channel = TestChannel::new(100);
+    let channel = TestChannel::with_transaction_capacity(100);
     channel.fill(0..10);
     let agent = Agent::start(&channel).await;
     let mut job = Job::start(&[agent.address], 10);
     let blocks = job.blocks().await;
-    channel.wait_until_asked(5).await;
+    channel.until_asked(5).await;
     job.stopper.stop();
     // Questions that are open bring events that nobody takes any more.
     channel.fill(10..15);
     job.commit(blocks);
     job.stop().await;
-    assert_eq!(in_order(channel.committed()), (0..10).collect::<Vec<_>>());
-    channel.wait_until_waiting(5).await;
+    assert_eq!(in_order(channel.committed_sequences()), (0..10).collect::<Vec<_>>());
+    channel.until_waiting(5).await;
 }
 
 /// Answers as Spark's sink does: first an error batch, then one of an event, then nothing. Tells what it was asked.
