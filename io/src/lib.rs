@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod disk;
 pub mod failpoint;
+pub mod holder;
 pub mod identity;
 pub mod lock;
 

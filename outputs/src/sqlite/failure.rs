@@ -1,11 +1,10 @@
 //! What SQLite reports, in our words.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
 use millstream_core::Error;
-use millstream_io::{Disk, SystemDisk};
+use millstream_io::{Disk, SystemDisk, holder};
 use rusqlite::ErrorCode;
 
 /// Why a piece of work ended.
@@ -57,7 +56,8 @@ fn is_locked(error: &rusqlite::Error) -> bool {
 /// The error that the engine sees; what may pass by itself may be retried.
 pub(super) fn failed(action: &'static str, path: &Path, error: rusqlite::Error) -> Error {
     if is_locked(&error) {
-        let holder = holder(path).map_or(String::new(), |holder| format!(" by {holder}"));
+        // Who has it open most likely locked it.
+        let holder = holder::of_file(path).map_or(String::new(), |holder| format!(" by {holder}"));
         let text = format!("database is locked{holder}; it goes on once that lets go");
         return Error::io(action, path, io::Error::new(io::ErrorKind::ResourceBusy, text));
     }
@@ -79,20 +79,4 @@ pub(super) fn failed(action: &'static str, path: &Path, error: rusqlite::Error) 
         }
         _ => Error::io(action, path, io::Error::other(error)),
     }
-}
-
-/// Another process that has the file open, as far as this one may see: most likely who locked it.
-fn holder(path: &Path) -> Option<String> {
-    let wanted = fs::canonicalize(path).ok()?;
-    let own = std::process::id();
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        let Ok(open) = fs::read_dir(process.path().join("fd")) else { continue };
-        let has_it = open.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|target| target == wanted));
-        if has_it && pid != own {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("process {pid} ({})", name.trim()));
-        }
-    }
-    None
 }

@@ -18,6 +18,7 @@ mod takes;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use millstream_core::{
     BuiltSink, ChannelRef, Error, Fut, Kind, Limit, MetricName, Options, PullSink, Result, SinkContext, SinkSpec, Take,
     optional, required,
 };
+use millstream_io::holder;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -98,6 +100,17 @@ impl SparkSink {
         })
     }
 
+    /// Names who has the port.
+    fn not_bound(&self, error: io::Error) -> Error {
+        let address = format!("{}:{}", self.hostname, self.port);
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Error::net("bind", address, error);
+        }
+        let holder = holder::of_port(self.port).map_or(String::new(), |holder| format!(" by {holder}"));
+        let text = format!("Address already in use{holder}; stop it, or choose another port");
+        Error::net("bind", address, io::Error::new(error.kind(), text))
+    }
+
     /// Serves on a socket that listens already. Otherwise as [`PullSink::serve`].
     ///
     /// # Errors
@@ -148,8 +161,7 @@ impl PullSink for SparkSink {
     fn serve(self: Box<Self>, channel: ChannelRef, cx: SinkContext) -> Fut<'static, Result<()>> {
         Box::pin(async move {
             let listener = TcpListener::bind((self.hostname.as_str(), self.port)).await;
-            let bound =
-                listener.map_err(|error| Error::net("bind", format!("{}:{}", self.hostname, self.port), error))?;
+            let bound = listener.map_err(|error| self.not_bound(error))?;
             self.serve_on(bound, channel, cx).await
         })
     }
