@@ -88,16 +88,22 @@ impl Listing {
 
     fn look_at(&mut self, entry: &DirEntry, found: &mut Vec<(PathBuf, Metadata)>) -> Result<()> {
         let path = entry.path();
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         // Follows a link: what counts is what it leads to. What is gone meanwhile is nobody's concern.
-        let Ok(metadata) = std::fs::metadata(&path) else { return Ok(()) };
+        let Ok(metadata) = std::fs::metadata(&path) else {
+            if is_link && path.symlink_metadata().is_ok() && self.told.insert(path.clone()) {
+                tracing::warn!(link = %path.display(), "link leads to nothing that can be seen; remove it, or bring back what it leads to");
+            }
+            return Ok(());
+        };
         if metadata.is_dir() {
-            if self.recursive && !entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            if !self.recursive || is_link {
+                self.skipped(path, is_link);
+            } else if let Err(error) = self.scan_into(&path, found)
+                && self.told.insert(path)
+            {
                 // A directory that goes away or cannot be read hides its own files only.
-                if let Err(error) = self.scan_into(&path, found)
-                    && self.told.insert(path)
-                {
-                    tracing::warn!(%error, "directory below the spool directory skipped; make it readable");
-                }
+                tracing::warn!(%error, "directory below the spool directory skipped; make it readable");
             }
         } else if !metadata.is_file() {
             if self.told.insert(path.clone()) {
@@ -107,6 +113,17 @@ impl Listing {
             found.push((path, metadata));
         }
         Ok(())
+    }
+
+    /// Tells that files below `path` are not read.
+    fn skipped(&mut self, path: PathBuf, is_link: bool) {
+        let remedy = match is_link {
+            true => "move what it leads to into the spool directory",
+            false => "set recursiveDirectorySearch = true, or move its files up",
+        };
+        if self.told.insert(path.clone()) {
+            tracing::warn!(directory = %path.display(), remedy, "directory is not looked into");
+        }
     }
 
     /// Whether something of this name can be of interest, file or directory.
