@@ -65,7 +65,11 @@ impl Interceptor for Timestamp {
 mod tests {
     use super::*;
     use millstream_core::{Setting, SlabBuilder};
+    use millstream_testkit::contract::interceptor::Subject;
+    use millstream_testkit::interceptor_contract;
     use std::time::Duration;
+
+    interceptor_contract!(Subject { spec: &SPEC, settings: &[("headerName", "k")] });
 
     fn timestamp(settings: &[(&str, &str)]) -> Result<Timestamp> {
         let settings = settings.iter().map(|(key, value)| Setting {

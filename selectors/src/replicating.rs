@@ -57,6 +57,10 @@ impl Selector for Replicating {
 mod tests {
     use super::*;
     use millstream_core::Setting;
+    use millstream_testkit::contract::selector::Subject;
+    use millstream_testkit::selector_contract;
+
+    selector_contract!(Subject { spec: &SPEC, settings: &[("optional", "c2")] });
 
     fn routes(optional: &str) -> Result<Vec<Route>> {
         let place = "flume.conf:5: a1.sources.r1.selector.optional".to_owned();

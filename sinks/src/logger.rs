@@ -90,9 +90,63 @@ const ROW_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use millstream_core::CommonHeader;
+    use millstream_testkit::contract::sink::Home;
+    use millstream_testkit::sink_contract;
+    use parking_lot::Mutex;
+    use tracing::subscriber::DefaultGuard;
 
     use super::*;
+
+    /// The log of one thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    struct Logged {
+        log: Log,
+        _here: DefaultGuard,
+    }
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Logged {
+        fn new() -> Self {
+            let log = Log::default();
+            let written = log.clone();
+            let here = tracing_subscriber::fmt().with_writer(move || written.clone()).finish();
+            Self { log, _here: tracing::subscriber::set_default(here) }
+        }
+    }
+
+    impl Home for Logged {
+        fn spec(&self) -> &'static SinkSpec {
+            &SPEC
+        }
+
+        fn settings(&self) -> Vec<(&'static str, String)> {
+            Vec::new()
+        }
+
+        fn delivered(&self) -> Option<Vec<String>> {
+            let log = self.log.0.lock().clone();
+            let log = String::from_utf8(log).expect("text");
+            let bodies = log.lines().filter_map(|line| line.split_once(" body:")?.1.strip_suffix(" }"));
+            // The text follows the columns of the hexadecimal digits.
+            Some(bodies.map(|dump| dump.get(1 + 3 * ROW_BYTES..).unwrap_or_default().to_owned()).collect())
+        }
+    }
+
+    sink_contract!(Logged::new());
 
     fn logged(body: &[u8], max_bytes: usize) -> String {
         line(Batch::from_bodies([body]).event(0), max_bytes)

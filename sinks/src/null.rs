@@ -59,7 +59,28 @@ impl Sink for NullSink {
 
 #[cfg(test)]
 mod tests {
+    use millstream_testkit::contract::sink::Home;
+    use millstream_testkit::sink_contract;
+
     use super::*;
+
+    struct Nowhere;
+
+    impl Home for Nowhere {
+        fn spec(&self) -> &'static SinkSpec {
+            &SPEC
+        }
+
+        fn settings(&self) -> Vec<(&'static str, String)> {
+            vec![("logEveryNEvents", "10".into())]
+        }
+
+        fn delivered(&self) -> Option<Vec<String>> {
+            None
+        }
+    }
+
+    sink_contract!(Nowhere);
 
     #[test]
     fn a_line_is_due_whenever_the_interval_is_passed() {

@@ -80,7 +80,31 @@ impl Source for Seq {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use millstream_testkit::{TestChannel, setting, start_source};
+    use millstream_core::MetricName;
+    use millstream_testkit::contract::source::Home;
+    use millstream_testkit::{TestChannel, setting, source_contract, start_source};
+
+    struct Numbers;
+
+    impl Home for Numbers {
+        fn spec(&self) -> &'static SourceSpec {
+            &SPEC
+        }
+
+        fn offer(&self, events: usize) -> Vec<(&'static str, String)> {
+            vec![("totalEvents", events.to_string()), ("maxBackoffSleep", "5".into())]
+        }
+
+        fn has_positions(&self) -> bool {
+            false
+        }
+
+        fn counters(&self) -> &'static [MetricName] {
+            &[MetricName::EventAcceptedCount, MetricName::AppendBatchAcceptedCount]
+        }
+    }
+
+    source_contract!(Numbers);
 
     fn seq(settings: &[(&str, &str)]) -> Box<dyn Source> {
         let settings = settings.iter().map(|(key, value)| setting(key, value));

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use millstream_core::{ComponentStatus, MetricName, Options, SinkContext, Stopper, stop_token};
 use millstream_testkit::PeerKind::{self, Foreign, Own};
-use millstream_testkit::{SparkPeer, TestChannel};
+use millstream_testkit::contract::pull_sink::Subject;
+use millstream_testkit::{SparkPeer, TestChannel, pull_sink_contract};
 use millstream_wire::names::Names;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,6 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::*;
+
+pull_sink_contract!(Subject { spec: &SPEC, host_key: "hostname", port_key: "port" });
 
 /// A sink at work.
 struct Running {

@@ -8,10 +8,45 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use millstream_core::{ComponentStatus, MetricName, Options, Source};
-use millstream_testkit::{TestChannel, setting, start_source};
+use millstream_testkit::contract::source::Home;
+use millstream_testkit::{TestChannel, setting, source_contract, start_source};
 use tempfile::TempDir;
 
 use super::*;
+
+/// A spool directory.
+struct Spool(TempDir);
+
+impl Home for Spool {
+    fn spec(&self) -> &'static SourceSpec {
+        &SPEC
+    }
+
+    fn offer(&self, events: usize) -> Vec<(&'static str, String)> {
+        if events > 0 {
+            let lines: Vec<String> = (0..events).map(|line| line.to_string()).collect();
+            write(self.0.path().join("offered"), lines.join("\n")).unwrap();
+        }
+        let fast = [("pollDelay", "5"), ("quietMillis", "20"), ("maxBackoff", "5")];
+        let fast = fast.map(|(key, value)| (key, value.to_owned()));
+        [("spoolDir", self.0.path().display().to_string())].into_iter().chain(fast).collect()
+    }
+
+    fn has_positions(&self) -> bool {
+        true
+    }
+
+    fn counters(&self) -> &'static [MetricName] {
+        &[
+            MetricName::EventReceivedCount,
+            MetricName::EventAcceptedCount,
+            MetricName::AppendBatchReceivedCount,
+            MetricName::AppendBatchAcceptedCount,
+        ]
+    }
+}
+
+source_contract!(Spool(tempfile::tempdir().unwrap()));
 
 fn options(dir: &Path, settings: &[(&str, &str)]) -> Options {
     let fast = [("spoolDir", dir.to_str().unwrap()), ("pollDelay", "5"), ("quietMillis", "20"), ("maxBackoff", "5")];
