@@ -1,6 +1,7 @@
-//! Property files in the documents and examples are ones that an agent takes as they are.
+//! What the documents show works.
 //!
-//! A fenced block marked `properties` is a whole configuration, as is every `.properties` file in `examples/`.
+//! A fenced block marked `properties` is a whole configuration that an agent takes as it is, as is every `.properties`
+//! file in `examples/`. One marked `rust` stands word for word in a program of `examples/`, which is compiled.
 
 use millstream_agent::Registry;
 use millstream_config::{AgentConfig, Entry, Lookups, parse};
@@ -13,7 +14,11 @@ use crate::tree::Tree;
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, text) in tree.ending(".md") {
-        for (line, block) in blocks(text) {
+        for (line, block) in blocks(text, "rust").filter(|(_, block)| !is_in_a_program(tree, block)) {
+            let problem = format!("a block of {} lines that stands in no program of examples/", block.lines().count());
+            findings.push(Finding::new(format_args!("{path}:{line}"), problem));
+        }
+        for (line, block) in blocks(text, "properties") {
             findings
                 .extend(problems(&block).into_iter().map(|problem| Finding::new(format!("{path}:{line}"), problem)));
         }
@@ -25,24 +30,24 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Fenced blocks of properties, with the line at which each begins.
-fn blocks(text: &str) -> Vec<(usize, String)> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(usize, String)> = None;
-    for (number, line) in (1..).zip(text.lines()) {
-        open = match open {
-            None if line.trim() == "```properties" => Some((number, String::new())),
-            None => None,
-            Some(block) if line.trim() == "```" => {
-                blocks.push(block);
-                None
-            }
-            Some((start, text)) => Some((start, text + line + "\n")),
-        };
-    }
-    // One that is never closed is checked as far as it goes.
-    blocks.extend(open);
-    blocks
+/// Fenced blocks of one language, with the line at which each begins.
+fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = (usize, String)> + 'a {
+    let mut lines = (1..).zip(text.lines());
+    std::iter::from_fn(move || {
+        let (start, _) = lines.find(|(_, line)| line.trim().strip_prefix("```") == Some(language))?;
+        // One that is never closed is checked as far as it goes.
+        let block = lines.by_ref().take_while(|(_, line)| line.trim() != "```");
+        Some((start, block.fold(String::new(), |block, (_, line)| block + line + "\n")))
+    })
+}
+
+/// Whether some program has these lines, one behind the other; how far they are indented does not count.
+fn is_in_a_program(tree: &Tree, block: &str) -> bool {
+    let wanted: Vec<&str> = block.lines().map(str::trim).collect();
+    tree.ending(".rs").filter(|(path, _)| path.starts_with("examples/")).any(|(_, text)| {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        !wanted.is_empty() && lines.windows(wanted.len()).any(|window| window == wanted)
+    })
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -140,6 +145,17 @@ a1.sinks.k1.channel = c1
             assert!(found.iter().any(|problem| problem.contains(wanted)), "{line}: {found:?}");
             assert!(found[0].starts_with("README.md:3: "), "{found:?}");
         }
+    }
+
+    #[test]
+    fn a_piece_of_a_program_is_one_that_is_compiled() {
+        let program = ("examples/a.rs", "fn main() {\n    let a = 1;\n\n    print(a);\n}\n");
+        let page = |code: &str| format!("```text\n```\n```rust\n{code}```\n");
+        let found = |code: &str| check(&Tree::of(&[program, ("README.md", &page(code))])).len();
+        assert_eq!(found("let a = 1;\n\nprint(a);\n"), 0);
+        assert_eq!(found("let a = 1;\nprint(a);\n"), 1, "a line is missing");
+        assert_eq!(found("let a = 2;\n"), 1);
+        assert_eq!(found(""), 1);
     }
 
     #[test]
