@@ -122,17 +122,4 @@ mod tests {
         assert_eq!(channel.texts(), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
         assert_eq!(channel.puts(), [4, 4, 2]);
     }
-
-    #[tokio::test]
-    async fn a_number_that_was_refused_is_offered_again() {
-        let channel = TestChannel::new();
-        channel.refuse_reservations(2);
-        channel.fail_puts(1);
-        let running = start_source(seq(&[("totalEvents", "3"), ("maxBackoffSleep", "1")]), &channel);
-        channel.until(|stored| stored.bodies.len() >= 3).await;
-        running.stop().await.unwrap();
-        let mut texts = channel.texts();
-        texts.sort();
-        assert_eq!(texts, ["0", "1", "2"]);
-    }
 }

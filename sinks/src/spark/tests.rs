@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_core::{ComponentStatus, MetricName, Options, SinkContext, Stopper, stop_token};
+use millstream_core::{ComponentStatus, MetricName, SinkContext, Stopper, stop_token};
 use millstream_testkit::PeerKind::{self, Foreign, Own};
 use millstream_testkit::contract::pull_sink::Subject;
 use millstream_testkit::{SparkPeer, TestChannel, pull_sink_contract};
@@ -78,49 +78,6 @@ async fn events_come_in_order_with_their_names_and_an_ack_commits_them() {
 }
 
 #[tokio::test]
-async fn a_nack_gives_the_events_back_to_the_head() {
-    let sink = Running::start(100).await;
-    sink.channel.fill(0..4);
-    let mut client = sink.connect(Foreign).await;
-    let batch = client.poll(2).await;
-    assert!(batch.names.is_none(), "nobody asked for names");
-    client.nack(&batch.sequence_number).await;
-    assert_eq!(client.poll(10).await.bodies, ["0", "1", "2", "3"]);
-    assert!(sink.channel.committed().is_empty());
-}
-
-#[tokio::test]
-async fn the_batch_of_a_client_that_dies_goes_back_at_once() {
-    let sink = Running::start(100).await;
-    sink.channel.fill(0..4);
-    for kind in [Own, Foreign] {
-        let mut dying = sink.connect(kind).await;
-        dying.poll(2).await;
-        let mut other = sink.connect(Own).await;
-        assert_eq!(other.poll(2).await.bodies, ["2", "3"]);
-        let died = Instant::now();
-        drop(dying);
-        assert_eq!(other.poll(9).await.bodies, ["0", "1"]);
-        assert!(died.elapsed() < Duration::from_secs(1), "{:?}", died.elapsed());
-        // Its own go back now, for the next turn.
-        drop(other);
-        sink.channel.until_waiting(4).await;
-    }
-}
-
-#[tokio::test]
-async fn a_poll_of_a_client_that_died_takes_nothing() {
-    let sink = Running::start(100).await;
-    let mut dying = sink.connect(Own).await;
-    dying.send_poll(10).await;
-    sink.channel.until_asked(1).await;
-    drop(dying);
-    sink.channel.until_asked(0).await;
-    sink.channel.fill(0..2);
-    assert_eq!(sink.connect(Own).await.poll(10).await.bodies, ["0", "1"]);
-}
-
-#[tokio::test]
 async fn an_ack_over_another_connection_counts_and_a_stranger_is_ignored() {
     let sink = Running::start(100).await;
     sink.channel.fill(0..2);
@@ -133,20 +90,6 @@ async fn an_ack_over_another_connection_counts_and_a_stranger_is_ignored() {
     assert_eq!(sink.channel.committed(), ["0", "1"]);
     first.ack(&batch.sequence_number).await;
     assert_eq!(sink.channel.committed(), ["0", "1"]);
-}
-
-#[tokio::test]
-async fn two_clients_share_the_events_without_overlap() {
-    let sink = Running::start(100).await;
-    sink.channel.fill(0..100);
-    let (mut first, mut second) = (sink.connect(Own).await, sink.connect(Foreign).await);
-    for _ in 0..5 {
-        let (one, two) = tokio::join!(first.poll(10), second.poll(10));
-        tokio::join!(first.ack(&one.sequence_number), second.ack(&two.sequence_number));
-    }
-    let mut committed: Vec<u64> = sink.channel.committed().iter().map(|body| body.parse().unwrap()).collect();
-    committed.sort_unstable();
-    assert_eq!(committed, (0..100).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -280,24 +223,4 @@ async fn a_sink_that_stops_gives_back_what_nobody_answers_for() {
     sink.served.await.unwrap().unwrap();
     assert!(asked.elapsed() <= Duration::from_secs(3));
     assert_eq!(sink.channel.waiting(), 2);
-}
-
-#[tokio::test]
-async fn a_port_in_use_is_an_error_that_names_the_address() {
-    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = taken.local_addr().unwrap().port().to_string();
-    let setting = |key: &str, value: &str| millstream_core::Setting {
-        key: key.into(),
-        value: value.into(),
-        place: format!("agent.conf:1: a1.sinks.k1.{key}"),
-    };
-    let settings = [setting("hostname", "127.0.0.1"), setting("port", &port)];
-    let (options, unknown) = Options::parse("a1.sinks.k1", SPEC.options, &[], settings).unwrap();
-    assert!(unknown.is_empty());
-    let BuiltSink::Pull(sink) = (SPEC.build)(&options).unwrap() else { panic!("pushes") };
-    let (_stopper, stop) = stop_token();
-    let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
-    let error =
-        sink.serve(TestChannel::new().shared(), SinkContext { name: "k1".into(), status, stop }).await.unwrap_err();
-    assert!(error.to_string().starts_with(&format!("bind 127.0.0.1:{port}: ")), "{error}");
 }

@@ -235,8 +235,11 @@ async fn goes_on_or_begins_anew(home: &impl Home, offered: &Offered<'_>, channel
     let expected = [&numbers()[..3 * BATCH], &numbers()[again..]].concat();
     let second = offered.start(channel);
     until_stored(channel, expected.len()).await;
+    let status = std::sync::Arc::clone(&second.status);
     second.stop().await.unwrap();
     assert_eq!(channel.texts(), expected);
+    let received = status.counters().value(MetricName::EventReceivedCount);
+    assert_eq!(received, (EVENTS - again) as u64, "what the channel has is not even read again");
 }
 
 pub async fn a_channel_that_forgot_gets_everything_again(home: &impl Home) {
