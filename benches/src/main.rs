@@ -5,6 +5,7 @@
 
 mod corpus;
 mod measure;
+mod parts;
 mod report;
 mod word_count;
 
@@ -26,7 +27,8 @@ struct Arguments {
 type Bench = fn(&mut Report) -> millstream::Result<()>;
 
 /// Every bench, in the order of the page.
-const BENCHES: &[(&str, Bench)] = &[("word-count", word_count::corpus), ("distinct-words", word_count::distinct)];
+const BENCHES: &[(&str, Bench)] =
+    &[("word-count", word_count::corpus), ("distinct-words", word_count::distinct), ("parts", parts::run)];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

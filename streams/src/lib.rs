@@ -22,6 +22,7 @@ mod state;
 
 pub use context::StreamingContext;
 pub use dstream::event::{Event, words};
+pub use dstream::fused::{Fused, Step};
 pub use dstream::{Combined, DStream, StateStream};
 pub use flume::FlumeUtils;
 pub use job::Job;

@@ -6,7 +6,7 @@ use std::panic::Location;
 
 /// An operator and its line.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub struct Place {
     operator: &'static str,
     location: &'static Location<'static>,
 }

@@ -20,6 +20,11 @@ impl Pool {
         Self { threads: threads.max(1) }
     }
 
+    /// How many results [`Self::fold`] can return at most.
+    pub(crate) fn threads(self) -> usize {
+        self.threads
+    }
+
     /// Runs `step` for every part in `0..parts`, each worker on an accumulator of its own; returns the accumulators. The
     /// caller's thread is one of the workers, so a small batch starts no thread at all.
     ///

@@ -289,7 +289,7 @@ impl Batch {
     /// Copies the live bytes out when they are less than half of what the slab retains, so that a 10-byte survivor never
     /// pins a 10 MB frame. Otherwise as [`Self::dense`].
     pub fn compact(&self) -> Self {
-        let live: usize = self.iter().map(|event| event.own_bytes()).sum();
+        let live = self.live_bytes();
         if self.slab.buffer.len() < COMPACT_MIN_BYTES || live * 2 >= self.slab.buffer.len() {
             return self.dense();
         }
@@ -303,6 +303,20 @@ impl Batch {
         let Self { slab, selection, overlay, names, coverage } = rebuilt;
         let slab = Arc::into_inner(slab).expect("the slab was built just now");
         Self { slab: Arc::new(Slab { buffer: buffer.into(), ..slab }), selection, overlay, names, coverage }
+    }
+
+    /// Bytes of bodies and own headers shown.
+    fn live_bytes(&self) -> usize {
+        let Selection::Range(range) = &self.selection else {
+            return self.iter().map(|event| event.own_bytes()).sum();
+        };
+        let (start, end) = (range.start as usize, range.end as usize);
+        let rows = &self.slab.rows;
+        let headers_end =
+            |rows_before: usize| rows_before.checked_sub(1).map_or(0, |last| rows[last].headers_end as usize);
+        let headers = &self.slab.headers[headers_end(start)..headers_end(end)];
+        let bodies: usize = rows[start..end].iter().map(|row| row.body_len as usize).sum();
+        bodies + headers.iter().map(|header| (header.key_len + header.value_len) as usize).sum::<usize>()
     }
 
     /// A new slab with just the rows shown, every span mapped by `place`.

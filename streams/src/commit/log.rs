@@ -17,7 +17,7 @@ use crate::receiver::names::NamesSnapshot;
 use crate::stage::{Stage, StateStage};
 
 /// Key groups per state.
-const GROUPS: usize = 256;
+pub(crate) const GROUPS: usize = 256;
 /// The disk keeps this much free; a full disk stops the job before it stops the machine.
 const RESERVE_BYTES: u64 = 16 << 20;
 /// How much of the state is rewritten per byte written: two rounds are in the log at most, so it stays within about four
@@ -145,6 +145,14 @@ impl CommitLog {
     /// Rewrites as much of the state as the changes so far have earned. Called after a commit was applied.
     pub(crate) fn rewrite_state(&mut self, states: &[&dyn StateStage]) -> Result<()> {
         let all = states.len() * GROUPS;
+        if self.rewrite.next == 0 && self.rewrite.began == self.checkpoint.base {
+            // A second round in the segment of the last one would free nothing.
+            self.rewrite.began = self.newest_segment();
+            if self.rewrite.began == self.checkpoint.base {
+                self.rewrite.credit = 0;
+                return Ok(());
+            }
+        }
         while self.rewrite.credit > 0 && all > 0 {
             let (state, group) = (self.rewrite.next / GROUPS, (self.rewrite.next % GROUPS) as u8);
             let bytes = states[state].write_group(group);
@@ -159,7 +167,7 @@ impl CommitLog {
                 // Once a whole round is on the disk, what is older than its beginning is not needed for the state.
                 self.journal.sync().wait()?;
                 self.checkpoint.base = self.rewrite.began;
-                self.rewrite.began = self.newest_segment();
+                break;
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! `DStream<T>`: a stream of micro-batches, with Spark's operator names.
 
 pub(crate) mod event;
+pub(crate) mod fused;
 pub(crate) mod pipe;
 
 use std::fmt::Debug;
@@ -15,11 +16,11 @@ use serde::de::DeserializeOwned;
 use crate::graph::{Graph, OutputNode, RowSource};
 use crate::output::{ForEachBatch, Print};
 use crate::place::Place;
-use crate::stage::combine::{Combine, CombineStage, Combiner, Gather, ReduceWith};
+use crate::stage::combine::{CombineStage, Combiner, Gather, ReduceWith};
 use crate::stage::count::Count;
 use crate::stage::state::{KeyedState, StatePipe, UpdateState};
 use crate::state::State;
-use pipe::{Pipe, StagePipe, StepPipe};
+use pipe::{Pipe, StagePipe};
 
 /// A description of what to compute on every batch. Operators are fused until the next shuffle; nothing runs before
 /// `StreamingContext::start`.
@@ -47,52 +48,11 @@ impl<T: 'static> DStream<T> {
         Self { graph, pipe }
     }
 
-    /// Makes one element of each.
-    #[track_caller]
-    pub fn map<U: 'static>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> DStream<U> {
-        self.step(Place::here("map"), move |element, out| out(f(element)))
-    }
-
-    /// Makes any number of elements of each.
-    #[track_caller]
-    pub fn flat_map<I>(&self, f: impl Fn(T) -> I + Send + Sync + 'static) -> DStream<I::Item>
-    where
-        I: IntoIterator,
-        I::Item: 'static,
-    {
-        self.step(Place::here("flat_map"), move |element, out| f(element).into_iter().for_each(out))
-    }
-
-    /// Makes any number of elements of each, from a borrow: for iterators that would borrow their argument.
-    #[track_caller]
-    pub fn flat_map_into<U: 'static>(&self, f: impl Fn(&T, &mut dyn FnMut(U)) + Send + Sync + 'static) -> DStream<U> {
-        self.step(Place::here("flat_map_into"), move |element, out| f(&element, out))
-    }
-
-    /// Keeps the elements for which `f` holds.
-    #[track_caller]
-    pub fn filter(&self, f: impl Fn(&T) -> bool + Send + Sync + 'static) -> DStream<T> {
-        self.step(Place::here("filter"), move |element, out| {
-            if f(&element) {
-                out(element);
-            }
-        })
-    }
-
     /// How many elements the batch has: one number, 0 for an empty batch.
     pub fn count(&self) -> DStream<i64> {
         let upstream = Arc::clone(&self.pipe);
         let stage = self.graph.add_stage(|_| Box::new(Count { upstream }));
         DStream::new(self.graph.clone(), Arc::new(StagePipe { stage, element: PhantomData }))
-    }
-
-    fn step<U: 'static>(
-        &self,
-        place: Place,
-        step: impl Fn(T, &mut dyn FnMut(U)) + Send + Sync + 'static,
-    ) -> DStream<U> {
-        let upstream = Arc::clone(&self.pipe);
-        DStream::new(self.graph.clone(), Arc::new(StepPipe { upstream, step, place }))
     }
 }
 
@@ -182,8 +142,8 @@ where
         C: Clone + Send + Sync + 'static,
         B: Combiner<V, C> + 'static,
     {
-        let combine = Combine { upstream: Arc::clone(&self.pipe), combiner, place, operator };
-        let stage = self.graph.add_stage(|_| Box::new(CombineStage { combine, combined: PhantomData }));
+        let upstream = Arc::clone(&self.pipe);
+        let stage = self.graph.add_stage(|_| Box::new(CombineStage::new(upstream, combiner, place, operator)));
         let pipe = Arc::new(StagePipe { stage, element: PhantomData });
         Combined { stream: DStream::new(self.graph.clone(), pipe) }
     }
@@ -259,6 +219,12 @@ impl<K, S> std::ops::Deref for StateStream<K, S> {
 
     fn deref(&self) -> &DStream<(K, S)> {
         &self.stream
+    }
+}
+
+impl<T> Clone for DStream<T> {
+    fn clone(&self) -> Self {
+        Self { graph: self.graph.clone(), pipe: Arc::clone(&self.pipe) }
     }
 }
 

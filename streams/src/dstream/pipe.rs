@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::dstream::event::Event;
-use crate::place::Place;
+use crate::dstream::fused::Step;
 use crate::stage::{Run, StageId};
 
 /// A stretch of operators without a boundary between them: pushes the elements of one partition.
@@ -34,25 +34,20 @@ impl Pipe<Event> for InputPipe {
     }
 }
 
-/// `map`, `flat_map`, `filter`: `step` gets an element and where to push what it makes of it.
-pub(crate) struct StepPipe<T, F> {
+/// Steps on single elements, fused into one loop.
+pub(crate) struct StepPipe<T, S> {
     pub(crate) upstream: Arc<dyn Pipe<T>>,
-    pub(crate) step: F,
-    pub(crate) place: Place,
+    pub(crate) step: Arc<S>,
 }
 
-impl<T, U, F> Pipe<U> for StepPipe<T, F>
-where
-    F: Fn(T, &mut dyn FnMut(U)) + Send + Sync,
-{
+impl<T, S: Step<T>> Pipe<S::Out> for StepPipe<T, S> {
     fn partitions(&self, run: &Run<'_>) -> usize {
         self.upstream.partitions(run)
     }
 
-    fn push(&self, run: &Run<'_>, partition: usize, out: &mut dyn FnMut(U)) {
-        self.upstream.push(run, partition, &mut |element| {
-            self.place.call(|| (self.step)(element, out));
-        });
+    fn push(&self, run: &Run<'_>, partition: usize, out: &mut dyn FnMut(S::Out)) {
+        let mut out = |element| out(element);
+        self.upstream.push(run, partition, &mut |element| self.step.run(element, &mut out));
     }
 }
 

@@ -1,10 +1,13 @@
-//! Keyed aggregation: each thread combines into a table of its own, the tables are split by hash, each part is merged.
+//! Keyed aggregation: each thread combines into tables of its own, one per share of the hashes; then the tables of a share
+//! are merged, shares side by side.
 
 use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::FixedState;
-use hashbrown::hash_map::{Entry, HashMap};
+use hashbrown::HashTable;
 use millstream_core::Result;
 
 use crate::dstream::pipe::Pipe;
@@ -14,7 +17,8 @@ use crate::stage::{Run, Stage, StageOutcome};
 /// Hashes keys within a batch. Fixed, so that the same input always gives the same partitions.
 const HASHER: FixedState = FixedState::with_seed(0x6d69_6c6c);
 
-type Table<K, C> = HashMap<K, C, FixedState>;
+/// A key and what its values were combined to.
+type Table<K, C> = HashTable<(K, C)>;
 
 /// How values of one key become one.
 pub(crate) trait Combiner<V, C>: Send + Sync {
@@ -68,12 +72,30 @@ pub(crate) struct Combine<K, V, B> {
     pub(crate) combiner: B,
     pub(crate) place: Place,
     pub(crate) operator: &'static str,
+    /// Keys per table in the batch before: tables of that size do not have to grow.
+    keys_before: AtomicUsize,
 }
 
 /// Ties a [`Combine`] to what it makes of the values.
 pub(crate) struct CombineStage<K, V, C, B> {
-    pub(crate) combine: Combine<K, V, B>,
-    pub(crate) combined: std::marker::PhantomData<fn() -> C>,
+    combine: Combine<K, V, B>,
+    combined: PhantomData<fn() -> C>,
+}
+
+/// What one thread combined.
+struct Local<K, C> {
+    records: u64,
+    /// By share.
+    tables: Vec<Table<K, C>>,
+}
+
+// === impl CombineStage ===
+
+impl<K, V, C, B> CombineStage<K, V, C, B> {
+    pub(crate) fn new(upstream: Arc<dyn Pipe<(K, V)>>, combiner: B, place: Place, operator: &'static str) -> Self {
+        let combine = Combine { upstream, combiner, place, operator, keys_before: AtomicUsize::new(0) };
+        Self { combine, combined: PhantomData }
+    }
 }
 
 impl<K, V, C, B> Stage for CombineStage<K, V, C, B>
@@ -88,23 +110,33 @@ where
     }
 
     fn run(&self, run: &Run<'_>) -> Result<StageOutcome> {
-        let Combine { upstream, combiner, place, .. } = &self.combine;
+        let Combine { upstream, combiner, place, keys_before, .. } = &self.combine;
+        let partitions = upstream.partitions(run);
+        let shares = run.pool.threads().min(partitions).max(1);
+        let capacity = keys_before.load(Ordering::Relaxed);
         let locals = run.pool.fold(
-            upstream.partitions(run),
-            || (0_u64, Table::<K, C>::with_hasher(HASHER)),
-            |(records, table), partition| {
-                upstream.push(run, partition, &mut |(key, value)| {
-                    *records += 1;
-                    match table.entry(key) {
-                        Entry::Occupied(mut slot) => place.call(|| combiner.add(slot.get_mut(), value)),
-                        Entry::Vacant(slot) => drop(slot.insert(combiner.create(value))),
+            partitions,
+            || Local { records: 0, tables: (0..shares).map(|_| Table::with_capacity(capacity)).collect() },
+            |local: &mut Local<K, C>, partition| {
+                // The pair stays where it was pushed: taking it apart first would copy every key once more.
+                upstream.push(run, partition, &mut |pair: (K, V)| {
+                    local.records += 1;
+                    let hash = HASHER.hash_one(&pair.0);
+                    let table = &mut local.tables[share_of(hash, shares)];
+                    match table.find_mut(hash, |(known, _)| *known == pair.0) {
+                        Some((_, combined)) => place.call(|| combiner.add(combined, pair.1)),
+                        None => {
+                            let first = (pair.0, combiner.create(pair.1));
+                            table.insert_unique(hash, first, |(key, _)| HASHER.hash_one(key));
+                        }
                     }
                 });
             },
         )?;
-        let records_in = locals.iter().map(|(records, _)| records).sum();
-        let tables: Vec<_> = locals.into_iter().map(|(_, table)| table).filter(|table| !table.is_empty()).collect();
-        let merged = self.merge(run, tables)?;
+        let records_in = locals.iter().map(|local| local.records).sum();
+        let tables = locals.iter().flat_map(|local| &local.tables);
+        keys_before.store(tables.map(Table::len).max().unwrap_or(0), Ordering::Relaxed);
+        let merged = self.merge(run, locals, shares)?;
         let records_out = merged.iter().map(|share| share.len() as u64).sum();
         Ok(StageOutcome { result: Arc::new(merged), records_in, records_out })
     }
@@ -116,36 +148,30 @@ where
     C: Send,
     B: Combiner<V, C>,
 {
-    fn merge(&self, run: &Run<'_>, mut tables: Vec<Table<K, C>>) -> Result<Vec<Vec<(K, C)>>> {
-        if tables.len() <= 1 {
-            return Ok(tables.pop().map_or_else(Vec::new, |table| vec![table.into_iter().collect()]));
+    /// Per share, its keys.
+    fn merge(&self, run: &Run<'_>, locals: Vec<Local<K, C>>, shares: usize) -> Result<Vec<Vec<(K, C)>>> {
+        let mut by_share: Vec<Vec<Table<K, C>>> = (0..shares).map(|_| Vec::with_capacity(locals.len())).collect();
+        for local in locals {
+            by_share.iter_mut().zip(local.tables).for_each(|(share, table)| share.push(table));
         }
-        let shares = tables.len();
-        let split = run.pool.map(tables, |table| {
-            let mut parts: Vec<Vec<(K, C)>> =
-                (0..shares).map(|_| Vec::with_capacity(table.len() / shares + 1)).collect();
-            for (key, combined) in table {
-                // High bits choose the share: the table's own index uses the low ones first.
-                let share = (HASHER.hash_one(&key) >> 48) as usize % shares;
-                parts[share].push((key, combined));
-            }
-            parts
-        })?;
-        let mut by_share: Vec<Vec<Vec<(K, C)>>> = (0..shares).map(|_| Vec::with_capacity(shares)).collect();
-        for parts in split {
-            by_share.iter_mut().zip(parts).for_each(|(share, part)| share.push(part));
-        }
-        run.pool.map(by_share, |parts| {
-            let mut table = Table::with_capacity_and_hasher(parts.iter().map(Vec::len).max().unwrap_or(0), HASHER);
-            for (key, combined) in parts.into_iter().flatten() {
-                match table.entry(key) {
-                    Entry::Occupied(mut slot) => {
-                        self.combine.place.call(|| self.combine.combiner.merge(slot.get_mut(), combined));
-                    }
-                    Entry::Vacant(slot) => drop(slot.insert(combined)),
+        run.pool.map(by_share, |mut tables| {
+            // The largest stays as it is.
+            tables.sort_by_key(Table::len);
+            let mut merged = tables.pop().unwrap_or_default();
+            for (key, combined) in tables.into_iter().flatten() {
+                let hash = HASHER.hash_one(&key);
+                match merged.find_mut(hash, |(known, _)| *known == key) {
+                    Some((_, mine)) => self.combine.place.call(|| self.combine.combiner.merge(mine, combined)),
+                    None => drop(merged.insert_unique(hash, (key, combined), |(key, _)| HASHER.hash_one(key))),
                 }
             }
-            table.into_iter().collect()
+            merged.into_iter().collect()
         })
     }
+}
+
+/// Which share a hash belongs to. By the middle bits: a table's own index uses the lowest, its tags the highest.
+#[inline]
+fn share_of(hash: u64, shares: usize) -> usize {
+    ((((hash >> 16) & 0xffff_ffff) * shares as u64) >> 32) as usize
 }
