@@ -1,11 +1,13 @@
 //! Opening a commit log: what it says, and refusing what does not fit.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use bytes::Bytes;
 use millstream_core::{BatchId, BatchStamp, Error, LogId, Result};
 use millstream_journal::{Journal, Location, Recovered};
 
+use crate::commit::log::GROUPS;
 use crate::commit::record::{
     APPLIED, Applied, Assembly, CHUNK, Checkpoint, GROUP, OPENED, Opened, PREPARED, Prepared, VERSION, decode,
 };
@@ -69,21 +71,24 @@ pub(crate) fn restore(
         after: checkpoint.last_batch,
         last: None,
         first: None,
+        round: Round::default(),
         seen: SeenNames::restore(checkpoint.names.clone()),
         replay: Vec::new(),
         checkpoint,
     };
     replayer.check_states()?;
     let segments = journal.segments();
-    let (newest, older) = segments.split_last().map_or((0, &[][..]), |(newest, older)| (*newest, older));
-    for &segment in older {
+    let newest = segments.last().copied().unwrap_or(0);
+    // Behind the snapshot, where the newest could not be read: the opening gave those records already.
+    let behind = recovered.records.first().map_or(newest, |record| record.location.segment);
+    for &segment in segments.iter().filter(|segment| **segment < behind) {
         // Deltas older than the round of groups that the state rests on are replaced by that round.
         if let Some(snapshot) = journal.snapshot_of(segment)? {
             replayer.now = decode::<Checkpoint>(&snapshot)?.opened;
         }
         let mut reader = journal.reader(Location { segment, offset: 0 });
         while let Some((location, kind, payload)) = reader.next()? {
-            if location.segment != segment || segment == newest {
+            if location.segment != segment {
                 break;
             }
             replayer.record(location, kind, &payload)?;
@@ -112,8 +117,18 @@ struct Replayer<'a> {
     after: BatchId,
     last: Option<BatchId>,
     first: Option<BatchId>,
+    round: Round,
     seen: SeenNames,
     replay: Vec<StagedBatch>,
+}
+
+/// Whether the log has every group of the state.
+#[derive(Debug, Default)]
+struct Round {
+    /// The group that comes next, if none was missing so far.
+    next: usize,
+    /// One round is there without a gap.
+    complete: bool,
 }
 
 impl Replayer<'_> {
@@ -129,6 +144,7 @@ impl Replayer<'_> {
                     return Err(Error::corrupt(&self.place, "a state group without its prefix"));
                 };
                 let index = usize::from(u16::from_le_bytes([prefix[0], prefix[1]]));
+                self.round.group(index * GROUPS + usize::from(prefix[2]), self.now.states.len() * GROUPS);
                 if let Some(state) = self.state(index) {
                     state.restore_group(prefix[2], group)?;
                 }
@@ -210,11 +226,14 @@ impl Replayer<'_> {
     }
 
     fn gap(&self, first: u64, next: u64) -> Error {
+        self.damaged(format_args!("batches {first} to {} are missing", next - 1))
+    }
+
+    fn damaged(&self, missing: impl Display) -> Error {
         Error::corrupt(
             &self.place,
             format_args!(
-                "batches {first} to {} are missing: the log was damaged, and what they counted cannot be computed again; restore the directory from a copy, or move it and its outputs away together to begin anew with what still waits",
-                next - 1
+                "{missing}: the log was damaged, and what was counted there cannot be computed again; restore the directory from a copy, or move it and its outputs away together to begin anew with what still waits"
             ),
         )
     }
@@ -225,10 +244,24 @@ impl Replayer<'_> {
         {
             return Err(self.gap(last + 1, self.checkpoint.last_batch + 1));
         }
+        let first = self.first.unwrap_or(self.checkpoint.last_batch + 1);
+        if first > 1 && !self.round.complete && !self.checkpoint.opened.states.is_empty() {
+            // The changes before the first batch are in the groups alone.
+            return Err(self.damaged("a part of the state is missing"));
+        }
         self.checkpoint.names = NamesSnapshot::default();
-        let first_batch = self.first.unwrap_or(self.checkpoint.last_batch + 1);
         let Self { checkpoint, seen, replay, .. } = self;
         let known_outputs = checkpoint.opened.outputs.clone();
-        Ok(Restored { fresh, checkpoint, seen, known_outputs, replay, first_batch })
+        Ok(Restored { fresh, checkpoint, seen, known_outputs, replay, first_batch: first })
+    }
+}
+
+// === impl Round ===
+
+impl Round {
+    /// Group `index` of `all` comes: a round goes through them in order, and may begin anew at any time.
+    fn group(&mut self, index: usize, all: usize) {
+        self.next = if index == 0 || index == self.next { index + 1 } else { all + 1 };
+        self.complete |= self.next == all;
     }
 }

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Default)]
 pub struct Table(Arc<Mutex<TableState>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct TableState {
     rows: BTreeMap<String, i64>,
     cursor: Option<(LogId, BatchId)>,
@@ -32,6 +32,12 @@ impl Table {
 
     pub fn cursor(&self) -> BatchId {
         self.0.lock().cursor.map_or(0, |(_, batch)| batch)
+    }
+
+    /// As a backup of the file.
+    pub fn copied(&self) -> Self {
+        let state = self.0.lock().clone();
+        Self(Arc::new(Mutex::new(state)))
     }
 
     /// As another process that holds the lock of a database.
