@@ -10,11 +10,31 @@ use serde::{Deserialize, Serialize};
 
 /// A set of `u64`, stored as disjoint, non-touching, half-open ranges in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked")]
 pub struct IntervalSet {
     /// Start of each range to its end (exclusive). No two ranges touch.
     ranges: BTreeMap<u64, u64>,
     /// Count of the members, kept so that the ledger never has to walk.
     members: u64,
+}
+
+/// A set as it was read, from bytes that nobody vouches for.
+#[derive(Deserialize)]
+struct Unchecked {
+    ranges: BTreeMap<u64, u64>,
+    members: u64,
+}
+
+impl TryFrom<Unchecked> for IntervalSet {
+    type Error = &'static str;
+
+    fn try_from(Unchecked { ranges, members }: Unchecked) -> Result<Self, Self::Error> {
+        let set: Self = ranges.iter().map(|(&start, &end)| start..end).collect();
+        if set.ranges != ranges || set.members != members {
+            return Err("expected disjoint, non-touching ranges and the count of their members");
+        }
+        Ok(set)
+    }
 }
 
 impl IntervalSet {
@@ -142,6 +162,7 @@ impl FromIterator<Range<u64>> for IntervalSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::collections::BTreeSet;
 
     /// A tiny generator so that the model run is the same everywhere.
@@ -178,6 +199,55 @@ mod tests {
                 let end = (from..).find(|value| !model.contains(value)).expect("the set is finite");
                 assert_eq!(set.run_end(from), end);
             }
+        }
+    }
+
+    fn any_set() -> impl Strategy<Value = IntervalSet> {
+        let near = (0..200_u64, 0..20_u64).prop_map(|(start, len)| start..start + len);
+        let far = (any::<u64>(), any::<u64>()).prop_map(|(one, other)| one.min(other)..one.max(other));
+        prop::collection::vec(prop_oneof![4 => near, 1 => far], 0..12).prop_map(IntervalSet::from_iter)
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_survives_the_round_trip(set in any_set()) {
+            let bytes = rmp_serde::to_vec(&set).expect("written");
+            prop_assert_eq!(rmp_serde::from_slice::<IntervalSet>(&bytes).expect("read"), set);
+        }
+
+        /// What is no set is refused: one with touching ranges or a wrong count would fail later, far from here.
+        #[test]
+        fn damaged_bytes_are_a_set_or_refused(set in any_set(), at: prop::sample::Index, bit in 0..8_u8) {
+            let mut bytes = rmp_serde::to_vec(&set).expect("written");
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(mut read) = rmp_serde::from_slice::<IntervalSet>(&bytes) {
+                prop_assert_eq!(&IntervalSet::from_iter(read.ranges()), &read);
+                let members = read.len();
+                prop_assert_eq!(read.remove(0..u64::MAX), members);
+                prop_assert!(read.is_empty());
+            }
+        }
+
+        #[test]
+        fn random_bytes_never_panic(bytes: Vec<u8>) {
+            let _ = rmp_serde::from_slice::<IntervalSet>(&bytes);
+        }
+    }
+
+    #[test]
+    fn stored_ranges_that_are_none_are_refused() {
+        for (ranges, members) in [
+            (&[(0, 5), (5, 9)][..], 9), // They touch.
+            (&[(0, 5), (3, 9)], 9),     // They overlap.
+            (&[(5, 5)], 0),
+            (&[(9, 5)], 4),
+            (&[(0, 5)], 6),
+        ] {
+            let ranges: BTreeMap<u64, u64> = ranges.iter().copied().collect();
+            let bytes = rmp_serde::to_vec(&(&ranges, members)).expect("written");
+            let error = rmp_serde::from_slice::<IntervalSet>(&bytes).expect_err("refused");
+            assert!(error.to_string().contains("non-touching"), "{ranges:?}: {error}");
         }
     }
 

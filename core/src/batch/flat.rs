@@ -161,6 +161,9 @@ impl Reader<'_> {
             let incarnation = u128::from_le_bytes(self.take(16)?.as_ref().try_into().ok()?);
             names.push(NameRun { first_row, incarnation, first: self.varint()? });
         }
+        if !are_runs_of(&names, rows.len()) {
+            return None;
+        }
         let mut common = Vec::new();
         for _ in 0..self.count()? {
             let keep_existing = self.varint()? == 1;
@@ -252,4 +255,14 @@ impl Reader<'_> {
     fn string(&mut self) -> Option<Arc<str>> {
         Some(String::from_utf8_lossy(&self.text()?).into())
     }
+}
+
+/// Whether the runs begin at the first of `rows` rows, ascend, and end below 2^64; or there is none.
+fn are_runs_of(runs: &[NameRun], rows: usize) -> bool {
+    let ends = runs.iter().skip(1).map(|run| run.first_row as usize).chain([rows]);
+    let is_run = |(run, end): (&NameRun, usize)| {
+        end.checked_sub(run.first_row as usize)
+            .is_some_and(|len| len > 0 && run.first.checked_add(len as u64).is_some())
+    };
+    runs.first().is_none_or(|first| first.first_row == 0) && runs.iter().zip(ends).all(is_run)
 }
