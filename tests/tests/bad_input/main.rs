@@ -18,7 +18,7 @@
 //! | full disk | `disk::…`; in memory, at every write: `journal/tests/model.rs`, `streams/tests/failures.rs` |
 //! | an SQLite file locked by another | `database::…`; for a minute of an injected clock: `streams/tests/failures.rs` |
 //! | two demos on one directory | `database::a_second_demo_…` |
-//! | a corrupt commit log | `commit_log::…`; bit by bit: `journal/tests/damage.rs` |
+//! | a corrupt commit log | `commit_log::…`; bit by bit: `streams/tests/damaged_log.rs`, `journal/tests/damage.rs` |
 //! | state of a changed type | `streams/tests/exactly_once.rs` |
 //! | a wall clock that jumps an hour | `streams/tests/failures.rs` |
 //! | a user closure that panics | `streams/tests/failures.rs` |
