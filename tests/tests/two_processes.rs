@@ -143,7 +143,7 @@ impl Pair {
                 let text: String = (0..count).map(line).collect();
                 pair.spool(&format!("file-{number:06}"), &text);
                 (lines, number) = (lines + count, number + 1);
-                std::thread::sleep(Duration::from_millis(2 + random.below(15))); // pace of the feed
+                std::thread::sleep(Duration::from_millis(2 + random.below(15))); // sleeps: pace of the feed
             }
             lines
         });
@@ -206,7 +206,7 @@ impl Pair {
 fn kill((process, trace): (Process, Trace), moments: &[(&str, u64)], random: &mut Random) {
     let (point, longest) = moments[random.below(moments.len() as u64) as usize];
     let passed = trace.wait_for(point, 1 + random.below(3) as usize, PATIENCE);
-    std::thread::sleep(Duration::from_micros(random.below(longest))); // a random moment
+    std::thread::sleep(Duration::from_micros(random.below(longest))); // sleeps: a random moment
     process.signal(Signal::SIGKILL);
     let ended = process.ended();
     assert_eq!(ended.code, None, "killed, not ended: {:?}", ended.log);
