@@ -3,10 +3,13 @@
 //! `cargo run --release -p millstream-benches [-- NAME…] [--write]`: without names all of them; `--write` commits the page
 //! to `benches/results/`.
 
+mod batches;
 mod corpus;
+mod demo;
 mod measure;
 mod parts;
 mod report;
+mod spool;
 mod word_count;
 
 use std::process::ExitCode;
@@ -27,8 +30,15 @@ struct Arguments {
 type Bench = fn(&mut Report) -> millstream::Result<()>;
 
 /// Every bench, in the order of the page.
-const BENCHES: &[(&str, Bench)] =
-    &[("word-count", word_count::corpus), ("distinct-words", word_count::distinct), ("parts", parts::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("spool", spool::run),
+    ("path", demo::path),
+    ("word-count", word_count::corpus),
+    ("distinct-words", word_count::distinct),
+    ("parts", parts::run),
+    ("empty-batches", batches::run),
+    ("landing", demo::landing),
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

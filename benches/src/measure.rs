@@ -34,6 +34,11 @@ pub fn disk_mb_per_s(dir: &Path, megabytes: usize) -> std::io::Result<f64> {
     Ok(mb(megabytes << 20) / started.elapsed().as_secs_f64())
 }
 
+/// A failed call of the bench's own.
+pub fn failed(error: std::io::Error) -> millstream::Error {
+    millstream::Error::io("prepare", "the bench", error)
+}
+
 /// Bytes as MB.
 pub fn mb(bytes: usize) -> f64 {
     bytes as f64 / 1e6

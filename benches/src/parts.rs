@@ -6,7 +6,7 @@ use millstream::component::Batch;
 use millstream::{DStream, Event, StreamingContext};
 
 use crate::corpus::Corpus;
-use crate::measure::{mb, timed};
+use crate::measure::{failed, mb, timed};
 use crate::report::Report;
 use crate::word_count::{BYTES, bare_loops, blocks, feed};
 
@@ -53,7 +53,7 @@ pub fn run(report: &mut Report) -> millstream::Result<()> {
 }
 
 fn measure(blocks: &[Batch], describe: Describe) -> millstream::Result<Duration> {
-    let dir = tempfile::tempdir().map_err(|error| millstream::Error::io("make", "a directory", error))?;
+    let dir = tempfile::tempdir().map_err(failed)?;
     let mut ssc = StreamingContext::new("bench", Duration::ZERO);
     ssc.checkpoint(dir.path()).memory_bytes(1 << 30);
     let (queue, lines) = ssc.queue_stream("corpus");

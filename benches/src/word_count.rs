@@ -13,7 +13,7 @@ use millstream::component::{Batch, SlabBuilder};
 use millstream::{InputQueue, StreamingContext};
 
 use crate::corpus::Corpus;
-use crate::measure::{mb, timed};
+use crate::measure::{failed, mb, timed};
 use crate::report::Report;
 
 pub const BYTES: usize = 100_000_000;
@@ -47,7 +47,7 @@ fn compare(report: &mut Report, name: &str, text: Vec<u8>, most: f64) -> millstr
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (words, bare_wall, bare) = timed(|| bare_loops(&text, threads));
     let blocks = blocks(&text);
-    let dir = tempfile::tempdir().map_err(|error| millstream::Error::io("make", "a directory", error))?;
+    let dir = tempfile::tempdir().map_err(failed)?;
     let mut ssc = StreamingContext::new("bench", Duration::ZERO);
     ssc.checkpoint(dir.path()).memory_bytes(1 << 30);
     let (queue, lines) = ssc.queue_stream("corpus");
