@@ -3,12 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use millstream_tests::demo::{Summary, different};
-use millstream_tests::{Demo, Process};
+use millstream_tests::{Demo, Process, Trace};
 use nix::sys::signal::Signal;
 
 use crate::place::assert_says;
+
+/// How long a test waits for a point to be passed.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A demo that counted, stopped, counted again and was killed: a log of several files, the last of them with batches.
 fn history() -> Demo {
@@ -123,4 +127,36 @@ fn a_commit_log_that_was_cut_emptied_or_deleted_never_gives_a_wrong_total() {
         }
     }
     assert!(refused > 0, "batches that an output has cannot be missing from the log and go unnoticed");
+}
+
+#[test]
+fn batches_that_only_the_log_had_are_told_to_be_missing_when_it_loses_them() {
+    let demo = Demo::default();
+    demo.spool("one", "a b\na\n");
+    demo.assert_exact(&demo.until_idle());
+    // No output gets anything, while the channel is told that the batch is safe: the log alone has it.
+    let mut command = demo.command(&[]);
+    command.env("MILLSTREAM_FAILPOINT", "output.before-apply=error");
+    let trace = Trace::attach(&mut command, &demo.path(""), "trace");
+    demo.spool("two", "a c\n");
+    let process = Process::spawn(command);
+    process.until("not applied, will try again");
+    assert!(trace.wait_for("channel.commit-written", 1, PATIENCE));
+    process.signal(Signal::SIGKILL);
+    assert_eq!(process.ended().code, None);
+    for damage in [Damage::Cut(300), Damage::Zeros, Damage::Gone] {
+        let harmed = Demo::default();
+        copied(&demo.path(""), &harmed.path(""));
+        damage.inflict(&segments(&harmed).pop().unwrap());
+        let output = harmed.command(&["--until-idle", "--for", "60s"]).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        let told = log.lines().find(|line| line.contains("the commit log lacks events")).expect(&log);
+        assert_says(told, &["WARN", "the totals are too low", "lost_events=1", "restore that directory from a copy"]);
+        assert_says(told, &[harmed.path("job").to_str().unwrap()]);
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["ledger"]["lost"], 1, "{damage:?}");
+    }
+    // It was the log that had it: with the log, all is there.
+    demo.assert_exact(&demo.until_idle());
+    assert_eq!(demo.table().get("c"), Some(&1));
 }

@@ -116,7 +116,22 @@ impl Demo {
         let agent = path::start_agent(&layout, port).await?;
         let channel = agent.channel(path::CHANNEL).ok_or_else(|| Error::Stopped { what: path::CHANNEL.into() })?;
         screen.introduce(&layout, agent.path(), copied);
-        Ok(Self { agent, job, channel, top, layout, screen })
+        let demo = Self { agent, job, channel, top, layout, screen };
+        demo.tell_what_is_lost();
+        Ok(demo)
+    }
+
+    /// What an undamaged directory never shows: the channel let events go because they were counted, and the commit log
+    /// does not know them.
+    fn tell_what_is_lost(&self) {
+        let lost = ledger(&self.channel, &self.job).lost;
+        if lost > 0 {
+            let remedy = "restore that directory from a copy and nothing is lost; or begin anew with another --dir";
+            tracing::warn!(
+                commit_log = %self.layout.job.display(), lost_events = lost, remedy,
+                "the commit log lacks events that were counted: it is damaged or an older copy, and the totals are too low"
+            );
+        }
     }
 
     /// Keeps the screen up to date until it is time to end.
@@ -163,7 +178,7 @@ impl Demo {
         }
         let Self { agent, job, channel, top, screen, .. } = self;
         let (stopped, job) = blocking(move || (job.stop(), job)).await?;
-        let ledger = Ledger::balance(&channel.totals(), &job.committed(&channel.waiting_names()));
+        let ledger = ledger(&channel, &job);
         let closed = agent.stop().await;
         stopped.and(closed)?;
         let (read, _) = blocking(move || {
@@ -190,6 +205,12 @@ impl Demo {
             Err(error) => tracing::debug!(%error, "top words not read"),
         }
     }
+}
+
+/// Where every event is. Of a running path `lost` may be too low for a moment, never too high: what moves on meanwhile is
+/// seen twice.
+fn ledger(channel: &ChannelRef, job: &Job) -> Ledger {
+    Ledger::balance(&channel.totals(), &job.committed(&channel.waiting_names()))
 }
 
 /// Runs what waits for the disk apart from the runtime's threads.
