@@ -274,6 +274,26 @@ mod tests {
         }
 
         #[test]
+        fn peers_survive_the_round_trip(version in "[!-~]{1,20}", pipelined: bool, accept_names: bool) {
+            let (peer, mut meta) = (Peer { version, pipelined }, Metadata::new());
+            peer.insert_into(&mut meta, accept_names);
+            prop_assert_eq!((Peer::from_meta(&meta), accepts_names(&meta)), (Some(peer), accept_names));
+        }
+
+        #[test]
+        fn names_given_to_events_are_read_from_them_again(
+            runs in prop::collection::vec((0u128..4, 0..1000u64, 1..20u64), 0..20),
+        ) {
+            let each = |names: &Names| -> Vec<(u128, u64)> {
+                names.runs.iter().flat_map(|&(incarnation, first, count)| (0..count).map(move |k| (incarnation, first + k))).collect()
+            };
+            let names = Names { runs, low_water: Vec::new() };
+            let batch = Batch::from_bodies(vec![""; names.count() as usize]);
+            let read = Names::of(&[names.name(batch).unwrap()]).unwrap();
+            prop_assert_eq!(each(&read), each(&names));
+        }
+
+        #[test]
         fn random_bytes_never_panic(mut bytes: Vec<u8>) {
             let _ = Names::decode(&bytes);
             bytes.insert(0, VERSION);

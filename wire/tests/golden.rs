@@ -248,7 +248,6 @@ fn every_recorded_frame_survives_our_framing_and_any_cut() {
             continue;
         }
         frames += 1;
-        assert!(path.with_extension("txt").exists(), "{}: no provenance", path.display());
         let bytes = Bytes::from(std::fs::read(&path).unwrap());
         let mut decoder = FrameDecoder::default();
         decoder.push(bytes.clone());
@@ -263,6 +262,32 @@ fn every_recorded_frame_survives_our_framing_and_any_cut() {
         }
     }
     assert!(frames >= 30, "{frames} frames");
+}
+
+#[test]
+fn every_recorded_file_says_what_it_is_and_how_to_record_it_again() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (mut recorded, mut notes) = (0, 0);
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            notes += 1;
+            continue;
+        }
+        recorded += 1;
+        let note = read(path.with_extension("txt").file_name().unwrap().to_str().unwrap());
+        let note = String::from_utf8(note).unwrap();
+        let lines: Vec<&str> = note.lines().collect();
+        let [what, versions, command, sum] = lines[..] else { panic!("{note}") };
+        assert!(what.starts_with(&format!("{}: ", path.file_name().unwrap().to_str().unwrap())), "{what}");
+        assert!(versions.starts_with("versions: ") && versions.contains("openjdk version"), "{versions}");
+        let script = command.strip_prefix("command: ").unwrap().split(',').next().unwrap();
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        assert!(root.join(script).is_file(), "{command}");
+        let sum = sum.strip_prefix("sha256: ").unwrap();
+        assert!(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()), "{sum}");
+    }
+    assert_eq!(recorded, notes, "a note of nothing");
 }
 
 #[test]

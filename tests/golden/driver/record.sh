@@ -20,12 +20,14 @@ record() { # module, main class, prefix, versions
     rm -f "$golden/$prefix".*
     timeout 60 java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xmx256m -Djava.io.tmpdir="$work" \
         -Dorg.slf4j.simpleLogger.defaultLogLevel=error -cp "$module/classes:$classpath" "$main" "$golden" "$prefix"
-    local recorded command="tests/golden/driver/record.sh"
-    for recorded in "$golden/$prefix".*.bin; do
-        cat >"${recorded%.bin}.txt" <<TXT
-$(basename "$recorded"): one Netty frame, as it passed between real peers on loopback.
+    local recorded what
+    for recorded in "$golden/$prefix".*.bin "$golden/$prefix".protocol.json; do
+        what="one Netty frame, as it passed between real peers on loopback"
+        [ "${recorded##*.}" = bin ] || what="the protocol's text, as the real class gives it"
+        cat >"${recorded%.*}.txt" <<TXT
+$(basename "$recorded"): $what.
 versions: $versions; $(java -version 2>&1 | head -1)
-command: $command, driver class $main
+command: tests/golden/driver/record.sh, driver class $main
 sha256: $(sha256sum "$recorded" | cut -d' ' -f1)
 TXT
     done

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::WireError;
+use crate::reader::Reader;
 
 fn protocol(text: &'static str) -> Arc<Protocol> {
     Arc::new(Protocol::new(text))
@@ -87,7 +88,7 @@ fn an_unknown_client_without_text_is_asked_or_accepted() {
     let mut strict = ServerConnection::new(protocol("ours"), UnknownClient::AskForProtocol);
     let Incoming::Answer(parts) = strict.request(shake_without_text("other", "other")).unwrap() else { panic!() };
     let payload = Bytes::from(parts.concat());
-    let response = HandshakeResponse::decode(&mut crate::reader::Reader::new(&payload), &payload).unwrap();
+    let response = HandshakeResponse::decode(&mut Reader::new(&payload), &payload).unwrap();
     assert_eq!(response.outcome, Match::None);
     assert_eq!(response.server_protocol.as_deref(), Some("ours"));
 
@@ -146,7 +147,76 @@ fn claimed_metadata_takes_no_memory() {
     }
 }
 
+fn any_meta() -> impl Strategy<Value = Metadata> {
+    prop::collection::vec((".{0,8}", any::<Vec<u8>>()), 0..5).prop_map(|entries| {
+        let mut meta = Metadata::new();
+        entries.into_iter().for_each(|(key, value)| meta.insert(&key, value));
+        meta
+    })
+}
+
+prop_compose! {
+    fn any_handshake_request()(
+        client_hash: [u8; 16], client_protocol in prop::option::of(".{0,40}"), server_hash: [u8; 16],
+        meta in prop::option::of(any_meta()),
+    ) -> HandshakeRequest {
+        HandshakeRequest { client_hash, client_protocol, server_hash, meta }
+    }
+}
+
+prop_compose! {
+    fn any_handshake_response()(
+        outcome in prop::sample::select(vec![Match::Both, Match::Client, Match::None]),
+        server_protocol in prop::option::of(".{0,40}"), server_hash: Option<[u8; 16]>,
+        meta in prop::option::of(any_meta()),
+    ) -> HandshakeResponse {
+        HandshakeResponse { outcome, server_protocol, server_hash, meta }
+    }
+}
+
+/// What `decode` reads of all of `bytes`, and that it refuses whatever is cut from them.
+fn whole<T: std::fmt::Debug>(bytes: Vec<u8>, decode: fn(&mut Reader<'_>, &Bytes) -> Result<T, WireError>) -> T {
+    let bytes = Bytes::from(bytes);
+    for end in 0..bytes.len() {
+        let cut = bytes.slice(..end);
+        assert!(decode(&mut Reader::new(&cut), &cut).is_err(), "cut at {end}");
+    }
+    let mut reader = Reader::new(&bytes);
+    let value = decode(&mut reader, &bytes).unwrap();
+    assert_eq!(reader.finish("all"), Ok(()));
+    value
+}
+
 proptest! {
+    #[test]
+    fn handshakes_survive_the_round_trip(request in any_handshake_request(), response in any_handshake_response()) {
+        let (mut asked, mut answered) = (Vec::new(), Vec::new());
+        request.encode(&mut asked);
+        response.encode(&mut answered);
+        prop_assert_eq!(whole(asked, HandshakeRequest::decode), request);
+        prop_assert_eq!(whole(answered, HandshakeResponse::decode), response);
+    }
+
+    #[test]
+    fn metadata_survives_the_round_trip_and_says_its_length(meta in any_meta()) {
+        let mut out = Vec::new();
+        meta.encode(&mut out);
+        prop_assert_eq!(out.len(), meta.encoded_len());
+        prop_assert_eq!(whole(out, Metadata::decode), meta);
+    }
+
+    #[test]
+    fn failures_survive_the_round_trip(text in ".{0,60}", meta in any_meta()) {
+        let mut client = ClientConnection::new(protocol("ours"));
+        let mut server = ServerConnection::new(protocol("ours"), UnknownClient::Accept);
+        for _ in 0..2 {
+            let payload = client.call(Metadata::new(), "any", Bytes::new()).unwrap();
+            let failure = call(&mut server, payload).responder.error(&meta, &text);
+            let response = answered(&mut client, failure);
+            prop_assert_eq!(response, Response { meta: meta.clone(), result: Err(text.clone()) });
+        }
+    }
+
     #[test]
     fn random_payloads_never_panic(bytes: Vec<u8>, established: bool) {
         let mut server = ServerConnection::new(protocol("ours"), UnknownClient::Accept);
@@ -162,10 +232,8 @@ proptest! {
 
     #[test]
     fn calls_and_answers_survive_the_round_trip(
-        entries in prop::collection::vec((".{0,8}", any::<Vec<u8>>()), 0..5), message in ".{1,12}", params: Vec<u8>,
+        meta in any_meta(), message in ".{1,12}", params: Vec<u8>,
     ) {
-        let mut meta = Metadata::new();
-        entries.into_iter().for_each(|(key, value)| meta.insert(&key, value));
         let mut client = ClientConnection::new(protocol("ours"));
         let mut server = ServerConnection::new(protocol("ours"), UnknownClient::Accept);
         let payload = client.call(meta.clone(), &message, params.clone().into()).unwrap();
