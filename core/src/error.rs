@@ -68,11 +68,11 @@ pub enum Error {
         limit: u64,
     },
     /// The file system has no room. Committed data stays deliverable; it goes on by itself when room comes.
-    #[error("disk full at {}: {wanted_bytes} bytes wanted, {free_bytes} bytes free; free some space, it goes on by itself", path.display())]
+    #[error("disk full at {}: {}{free_bytes} bytes free; free some space, it goes on by itself", path.display(), wanted(*wanted_bytes))]
     DiskFull {
         /// The directory or file that could not grow.
         path: PathBuf,
-        /// Bytes needed, the configured reserve included.
+        /// Bytes needed, the configured reserve included; 0 where the system does not say.
         wanted_bytes: u64,
         /// Bytes the file system offers.
         free_bytes: u64,
@@ -206,9 +206,20 @@ impl Error {
     }
 }
 
+fn wanted(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!("{bytes} bytes wanted, ") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_disk_names_its_place_what_it_has_and_what_is_wanted_where_that_is_known() {
+        let text = |wanted_bytes| Error::DiskFull { path: "/d".into(), wanted_bytes, free_bytes: 7 }.to_string();
+        assert_eq!(text(9), "disk full at /d: 9 bytes wanted, 7 bytes free; free some space, it goes on by itself");
+        assert_eq!(text(0), "disk full at /d: 7 bytes free; free some space, it goes on by itself");
+    }
 
     #[test]
     fn a_full_channel_names_itself_the_fill_and_the_remedy() {

@@ -143,7 +143,10 @@ impl DiskFile for SystemFile {
                     IoSlice::advance_slices(&mut rest, written);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(failed("write", &self.path, error)),
+                Err(error) => {
+                    let wanted = rest.iter().map(|slice| slice.len() as u64).sum();
+                    return Err(not_written(&self.path, error, wanted));
+                }
             }
         }
         Ok(())
@@ -173,6 +176,14 @@ impl DiskFile for SystemFile {
     fn size(&self) -> Result<u64> {
         let metadata = self.file.metadata().map_err(|error| failed("stat", &self.path, error))?;
         Ok(metadata.len())
+    }
+}
+
+/// A write of which `wanted` bytes are left.
+fn not_written(path: &Path, error: std::io::Error, wanted: u64) -> Error {
+    match failed("write", path, error) {
+        Error::DiskFull { path, free_bytes, .. } => Error::DiskFull { path, wanted_bytes: wanted, free_bytes },
+        other => other,
     }
 }
 

@@ -164,7 +164,8 @@ fn a_disk_that_fills_up_to_the_last_byte_while_batches_are_under_way_costs_no_co
     (1..FILES - 1).for_each(put);
     disk.fill(&process);
     put(FILES - 1);
-    disk.is_told_by(&process);
+    let told = disk.is_told_by(&process);
+    assert!(!told.contains(" 0 bytes wanted"), "{told}");
     disk.free(&process);
     let completed = |file| demo.path(&format!("spool/file{file}.COMPLETED")).exists();
     process.until_true("all is read", || (0..FILES).all(completed));
