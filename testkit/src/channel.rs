@@ -122,8 +122,6 @@ impl TestChannel {
         Arc::new(self.clone())
     }
 
-    // --- what tests do ---
-
     /// Events that wait to be taken: the sequences as decimal text.
     pub fn fill(&self, sequences: Range<u64>) {
         self.change(|stored| {
@@ -168,9 +166,9 @@ impl TestChannel {
         let held = self.0.held.lock().take();
         held.into_iter().flatten().for_each(|resolver| resolver.resolve(Ok(())));
     }
+}
 
-    // --- what tests see ---
-
+impl TestChannel {
     /// Everything it was given.
     pub fn stored(&self) -> Stored {
         self.0.stored.borrow().clone()
@@ -226,9 +224,9 @@ impl TestChannel {
     pub async fn until_committed(&self, events: usize) {
         self.until(|stored| stored.committed.len() == events).await;
     }
+}
 
-    // --- inner life ---
-
+impl TestChannel {
     fn change<R>(&self, change: impl FnOnce(&mut Stored) -> R) -> R {
         let mut result = None;
         self.0.stored.send_modify(|stored| result = Some(change(stored)));

@@ -179,6 +179,12 @@ mod tests {
         }
 
         #[test]
+        fn error_batches_survive_the_round_trip(error_msg in ".{0,60}") {
+            let batch = decode_event_batch(&encode_error_batch(&error_msg), &EventLimits::default()).unwrap();
+            prop_assert_eq!((batch.error_msg, batch.sequence_number.as_str(), batch.events.len()), (error_msg, "", 0));
+        }
+
+        #[test]
         fn random_bytes_never_panic(bytes: Vec<u8>) {
             for message in [GET_EVENT_BATCH, ACK, NACK, "other"] {
                 let _ = Call::decode(message, &bytes);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests; the names of the cases are their claims")]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use millstream_core::{MetricName, Options, Result, Source, SourceContext, SourceSpec};
 
@@ -58,8 +59,8 @@ macro_rules! source_contract {
 
 /// Most events of one put.
 const BATCH: usize = 10;
-/// Events on offer: nine full batches and half a one, more than a source may have under way at once.
-const EVENTS: usize = 95;
+/// Events on offer: many more batches than a source has under way at once, and half a one.
+const EVENTS: usize = 995;
 
 /// A source that can be started over and over.
 struct Offered<'a> {
@@ -114,7 +115,7 @@ pub async fn it_is_ready_with_nothing_to_do_and_ends_when_asked(home: &impl Home
 pub async fn every_event_comes_once_in_order_and_is_counted_under_flumes_names(home: &impl Home) {
     let channel = TestChannel::new();
     let running = Offered::new(home, EVENTS).start(&channel);
-    let status = std::sync::Arc::clone(&running.status);
+    let status = Arc::clone(&running.status);
     until_stored(&channel, EVENTS).await;
     running.stop().await.unwrap();
     assert_eq!(channel.texts(), numbers());
@@ -191,7 +192,7 @@ pub async fn nothing_counts_as_accepted_before_it_is_stored(home: &impl Home) {
     assert_eq!(running.counted(MetricName::EventAcceptedCount), 0);
     channel.tell();
     until_stored(&channel, EVENTS).await;
-    let status = std::sync::Arc::clone(&running.status);
+    let status = Arc::clone(&running.status);
     running.stop().await.unwrap();
     assert_eq!(status.counters().value(MetricName::EventAcceptedCount), EVENTS as u64);
 }
@@ -206,7 +207,7 @@ pub async fn a_stop_waits_for_what_is_under_way(home: &impl Home) {
     channel.until(|stored| stored.waiting_for_room == 0).await;
     assert!(!running.has_ended(), "three puts are not told yet");
     channel.tell();
-    let status = std::sync::Arc::clone(&running.status);
+    let status = Arc::clone(&running.status);
     running.outcome().await.unwrap();
     assert_eq!(status.counters().value(MetricName::EventAcceptedCount), 3 * BATCH as u64);
 }
@@ -235,7 +236,7 @@ async fn goes_on_or_begins_anew(home: &impl Home, offered: &Offered<'_>, channel
     let expected = [&numbers()[..3 * BATCH], &numbers()[again..]].concat();
     let second = offered.start(channel);
     until_stored(channel, expected.len()).await;
-    let status = std::sync::Arc::clone(&second.status);
+    let status = Arc::clone(&second.status);
     second.stop().await.unwrap();
     assert_eq!(channel.texts(), expected);
     let received = status.counters().value(MetricName::EventReceivedCount);
