@@ -38,10 +38,7 @@ impl Demo {
 
     /// Puts a whole file into the spool.
     pub fn spool(&self, name: &str, content: impl AsRef<[u8]>) {
-        let hidden = self.path("spool").join(format!(".{name}"));
-        std::fs::write(&hidden, content).unwrap();
-        std::fs::hard_link(&hidden, self.path("spool").join(name)).unwrap();
-        std::fs::remove_file(hidden).unwrap();
+        spool(&self.path("spool"), name, content);
     }
 
     /// The command, with `more` arguments; no samples, JSON.
@@ -105,6 +102,14 @@ impl Summary {
     pub fn ledger(&self, name: &str) -> i64 {
         self.0["ledger"][name].as_i64().unwrap()
     }
+}
+
+/// Puts a whole file into a spool directory.
+pub fn spool(dir: &Path, name: &str, content: impl AsRef<[u8]>) {
+    let hidden = dir.join(format!(".{name}"));
+    std::fs::write(&hidden, content).unwrap();
+    std::fs::hard_link(&hidden, dir.join(name)).unwrap();
+    std::fs::remove_file(hidden).unwrap();
 }
 
 /// Words of whole files; a file whose last line has no newline does not run into the next.

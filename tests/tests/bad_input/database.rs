@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use millstream_tests::demo::different;
-use millstream_tests::{Demo, Process};
+use millstream_tests::{Demo, Process, millstream};
 
 use crate::place::{assert_counted, assert_says};
 
@@ -70,14 +70,9 @@ fn a_second_demo_on_the_same_directory_is_told_who_has_it_and_harms_nothing() {
     let process = Process::spawn(demo.command(&[]));
     demo.spool("one", "a b\n");
     process.until_true("completed", || demo.path("spool/one.COMPLETED").exists());
-    let mut second = demo.command(&["--for", "1s"]);
-    // Nothing is copied by one that does not run.
-    let arguments: Vec<_> = second.get_args().filter(|argument| *argument != "--no-samples").map(Into::into).collect();
-    second = {
-        let mut command = Command::new(second.get_program());
-        command.args(arguments as Vec<std::ffi::OsString>).env_remove("RUST_LOG");
-        command
-    };
+    // With samples, which one that does not run does not copy.
+    let mut second = Command::new(millstream());
+    second.args(["demo", "--for", "1s", "--dir"]).arg(demo.path("")).env_remove("RUST_LOG");
     let ended = Process::spawn(second).ended();
     ended.expect_code(75);
     let told = ended.lines_with("is in use by").next().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use millstream_tests::demo::{Counts, different, oracle};
+use millstream_tests::demo::{Counts, different, oracle, spool};
 use millstream_tests::{Demo, Ended, Process};
 use tempfile::TempDir;
 
@@ -42,10 +42,7 @@ impl Place {
 
     /// Puts a whole file into the spool.
     pub fn spool(&self, name: &str, content: impl AsRef<[u8]>) {
-        let hidden = self.path("spool").join(format!(".{name}"));
-        std::fs::write(&hidden, content).unwrap();
-        std::fs::hard_link(&hidden, self.path("spool").join(name)).unwrap();
-        std::fs::remove_file(hidden).unwrap();
+        spool(&self.path("spool"), name, content);
     }
 
     /// Starts the agent, `keys` of it replaced.
