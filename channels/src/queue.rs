@@ -85,6 +85,15 @@ impl Queue {
         self.returned.extend(pieces.into_iter().map(|piece| (piece.first, piece.batch)));
     }
 
+    /// Forgets everything from `first` on, which is on disk and will be read back. No piece lies across it.
+    pub(crate) fn forget_from(&mut self, first: u64) {
+        self.returned.split_off(&first);
+        while self.ready.back().is_some_and(|piece| piece.first >= first) {
+            let piece = self.ready.pop_back();
+            self.ready_bytes -= piece.map_or(0, |piece| piece.batch.retained_bytes());
+        }
+    }
+
     fn pop(&mut self) -> Option<Piece> {
         if let Some((first, batch)) = self.returned.pop_first() {
             return Some(Piece { first, batch });

@@ -104,12 +104,15 @@ impl ChannelTotals {
 #[must_use = "a dropped take is rolled back"]
 pub struct Take {
     batches: Vec<Batch>,
+    events: usize,
     low_water: Vec<(u128, u64)>,
     open: Option<Box<dyn OpenTake>>,
 }
 
 /// The channel's side of a [`Take`].
 pub trait OpenTake: Send {
+    /// The sink needs the events no more, but for giving them back: a channel that has them on disk lets go of its memory.
+    fn release(&mut self) {}
     /// The events were delivered: enqueued at once.
     fn commit(self: Box<Self>) -> Ticket;
     /// The events go back to the head, in sequence order.
@@ -122,15 +125,16 @@ impl Take {
     /// A take of `batches`; `low_water` gives per incarnation the sequence below which everything was acknowledged, so
     /// that receivers may forget those names.
     pub fn new(batches: Vec<Batch>, low_water: Vec<(u128, u64)>, open: Box<dyn OpenTake>) -> Self {
-        Self { batches, low_water, open: Some(open) }
+        let events = batches.iter().map(Batch::len).sum();
+        Self { batches, events, low_water, open: Some(open) }
     }
 
     /// A take of nothing: the keep-alive passed.
     pub fn empty() -> Self {
-        Self { batches: Vec::new(), low_water: Vec::new(), open: None }
+        Self { batches: Vec::new(), events: 0, low_water: Vec::new(), open: None }
     }
 
-    /// The events, in the channel's order; may span several puts.
+    /// The events, in the channel's order; may span several puts. None after [`Self::release`].
     pub fn batches(&self) -> &[Batch] {
         &self.batches
     }
@@ -140,14 +144,23 @@ impl Take {
         &self.low_water
     }
 
-    /// How many events.
+    /// How many events were taken.
     pub fn events(&self) -> usize {
-        self.batches.iter().map(Batch::len).sum()
+        self.events
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.batches.iter().all(Batch::is_empty)
+        self.events == 0
+    }
+
+    /// Lets go of the events, for a sink that has sent them and waits for an answer that may take long. The take stays open:
+    /// [`Self::batches`] is empty from now on, committing and rolling back are as before.
+    pub fn release(&mut self) {
+        self.batches = Vec::new();
+        if let Some(open) = &mut self.open {
+            open.release();
+        }
     }
 
     /// The events were delivered. The work is enqueued at once; dropping the ticket does not undo it.

@@ -23,27 +23,59 @@ pub(super) struct Acks {
 /// Events that a sink holds.
 pub(super) struct Open {
     pub(super) store: Arc<Store>,
-    /// Ascending.
-    pub(super) pieces: Vec<Piece>,
+    pub(super) held: Held,
 }
 
+/// The events of an open take.
+pub(super) enum Held {
+    /// As they were taken.
+    Memory(Vec<Piece>),
+    /// On disk alone: they are read back, should they be given back.
+    Disk(IntervalSet),
+}
+
+// === impl Open ===
+
 impl OpenTake for Open {
+    fn release(&mut self) {
+        self.held = Held::Disk(self.held.sequences());
+    }
+
     fn commit(self: Box<Self>) -> Ticket {
-        self.store.commit(&self.pieces)
+        self.store.commit(&self.held.sequences())
     }
 
     fn roll_back(self: Box<Self>) {
-        self.store.state.lock().queue.give_back(self.pieces);
+        let mut state = self.store.state.lock();
+        for range in self.held.sequences().ranges() {
+            state.open.remove(range);
+        }
+        match self.held {
+            Held::Memory(pieces) => state.queue.give_back(pieces),
+            Held::Disk(sequences) => sequences.ranges().next().into_iter().for_each(|first| state.rewind(first.start)),
+        }
+        drop(state);
         self.store.gate.wake();
+    }
+}
+
+impl Held {
+    fn sequences(&self) -> IntervalSet {
+        match self {
+            Self::Memory(pieces) => pieces.iter().map(Piece::range).collect(),
+            Self::Disk(sequences) => sequences.clone(),
+        }
     }
 }
 
 // === impl Store ===
 
 impl Store {
-    fn commit(self: &Arc<Self>, pieces: &[Piece]) -> Ticket {
+    fn commit(self: &Arc<Self>, delivered: &IntervalSet) -> Ticket {
         let mut state = self.state.lock();
-        let delivered: IntervalSet = pieces.iter().map(Piece::range).collect();
+        for range in delivered.ranges() {
+            state.open.remove(range);
+        }
         let events = delivered.len();
         let written = self.acknowledge(&mut state, delivered.ranges().collect());
         self.remove_delivered(&mut state);

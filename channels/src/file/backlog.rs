@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millstream_core::{Batch, Limit, Result, Take};
 use millstream_io::failpoint;
 
-use super::acks::Open;
+use super::acks::{Held, Open};
 use super::format::PutRecord;
 use super::store::{Backlog, State, Store};
 use crate::queue::Piece;
@@ -40,9 +40,13 @@ impl Store {
             return Ok(if state.backlog.is_some() { Next::Read } else { Next::Wait });
         }
         let low_water = state.names.low_water(&state.acked);
+        for piece in &pieces {
+            state.open.insert(piece.range());
+        }
         drop(state);
         let batches = pieces.iter().map(|piece| piece.batch.clone()).collect();
-        let take = Take::new(batches, low_water, Box::new(Open { store: Arc::clone(self), pieces }));
+        let open = Open { store: Arc::clone(self), held: Held::Memory(pieces) };
+        let take = Take::new(batches, low_water, Box::new(open));
         failpoint::hit("channel.taken")?;
         Ok(Next::Deliver(take))
     }
@@ -61,9 +65,16 @@ impl Store {
             };
             // Another taker, whose wait ended meanwhile, may have read it all.
             let Some(backlog) = backlog else { break };
-            let reader = slot.get_or_insert_with(|| self.log.reader(backlog.from));
+            let reader = match &mut *slot {
+                Some((number, reader)) if *number == backlog.number => reader,
+                _ => &mut slot.insert((backlog.number, self.log.reader(backlog.from))).1,
+            };
             let record = reader.next()?;
             let mut state = self.state.lock();
+            if state.backlog.is_none_or(|now| now.number != backlog.number) {
+                // A take gave events back meanwhile: the next round reads those first.
+                continue;
+            }
             match record.map(|(location, _, payload)| (location, PutRecord::decode(&payload))) {
                 Some((_, Ok(put))) => bytes += self.bring_back(&mut state, put),
                 // The next record shows what is missing.
@@ -104,7 +115,7 @@ impl Store {
 
     /// Accepts that the events of `range` which were not delivered are gone: their records were damaged.
     pub(super) fn give_up(self: &Arc<Self>, state: &mut State, range: Range<u64>) {
-        let gone = state.acked.gaps(range);
+        let gone = state.takeable(range);
         let events: u64 = gone.iter().map(|gap| gap.end - gap.start).sum();
         if events == 0 {
             return;
@@ -123,7 +134,7 @@ impl State {
     /// Makes those events of a stored batch takeable that lie in `range` and were not delivered; whether there are any.
     pub(super) fn enqueue_waiting(&mut self, first: u64, batch: &Batch, range: Range<u64>) -> bool {
         let end = first + batch.len() as u64;
-        let waiting = self.acked.gaps(first.max(range.start)..end.min(range.end));
+        let waiting = self.takeable(first.max(range.start)..end.min(range.end));
         for gap in &waiting {
             let rows = (gap.start - first) as usize..(gap.end - first) as usize;
             self.queue.push(Piece { first: gap.start, batch: batch.slice(rows) });

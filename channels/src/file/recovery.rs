@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::format::{LogSnapshot, PutRecord, ack_snapshot, incarnation, read_ack_record, read_ack_snapshot};
 use super::options::FileOptions;
 use super::origins::{Origins, Positions};
-use super::store::{Backlog, Segment, State, Store};
+use super::store::{Segment, State, Store};
 use crate::gate::Gate;
 use crate::queue::Queue;
 use crate::random::random;
@@ -73,7 +73,9 @@ impl Store {
             acks: Default::default(),
             in_flight: VecDeque::new(),
             queue: Queue::default(),
+            open: IntervalSet::new(),
             backlog: None,
+            backlogs: 0,
             segments: log.segments,
             dirty: !log.puts.is_empty(),
             closed: false,
@@ -106,12 +108,12 @@ impl Store {
         if floor < base {
             let holding = state.segments.iter().rev().find(|segment| segment.first <= floor);
             let segment = holding.map_or(0, |segment| segment.number);
-            state.backlog = Some(Backlog { from: Location { segment, offset: 0 }, next: floor });
+            state.begin_backlog(Location { segment, offset: 0 }, floor);
         } else {
             let mut expected = base;
             for (location, put) in puts {
                 if state.queue.ready_bytes() > self.memory_bytes {
-                    state.backlog = Some(Backlog { from: location, next: expected });
+                    state.begin_backlog(location, expected);
                     break;
                 }
                 let end = put.end();

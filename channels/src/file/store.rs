@@ -1,6 +1,7 @@
 //! The state of an open channel, and the way in: puts are enqueued in the log, and can be taken once they are stored.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,7 +34,8 @@ pub(super) struct Store {
     pub(super) durability: Durability,
     pub(super) memory_bytes: u64,
     /// Locked before `state`, never after it.
-    pub(super) reader: Mutex<Option<Reader>>,
+    /// Reads the backlog of that number.
+    pub(super) reader: Mutex<Option<(u64, Reader)>>,
     /// May be held while something is enqueued in a journal, as that never waits.
     pub(super) state: Mutex<State>,
 }
@@ -50,6 +52,8 @@ pub(super) struct State {
     pub(super) origins: Origins,
     pub(super) names: Names,
     pub(super) acked: IntervalSet,
+    /// Held by open takes.
+    pub(super) open: IntervalSet,
     pub(super) acks: Acks,
     /// Puts that are enqueued and not stored, in order.
     pub(super) in_flight: VecDeque<InFlight>,
@@ -57,6 +61,8 @@ pub(super) struct State {
     pub(super) queue: Queue,
     /// What can be taken and is on disk alone: it comes behind `queue`.
     pub(super) backlog: Option<Backlog>,
+    /// Backlogs begun so far.
+    pub(super) backlogs: u64,
     /// Segments of the log with their first sequences, ascending.
     pub(super) segments: VecDeque<Segment>,
     /// Whether anything was put since the last snapshot of the log.
@@ -79,6 +85,8 @@ pub(super) struct InFlight {
 /// Events from `next` up to the last stored one, in the log from `from` on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backlog {
+    /// Counts backlogs, so that what was read of an earlier one is not taken for this one's.
+    pub(super) number: u64,
     pub(super) from: Location,
     pub(super) next: u64,
 }
@@ -236,12 +244,31 @@ impl State {
         }
         let in_memory = self.queue.ready_bytes();
         if in_memory > 0 && in_memory + batch.retained_bytes() > memory_bytes {
-            self.backlog = Some(Backlog { from: put.location, next: first });
+            self.begin_backlog(put.location, first);
         } else {
             // Sliced, it has no coverage any more: that was said to this channel alone.
             self.queue.push(Piece { first, batch: batch.slice(0..batch.len()) });
         }
         put.waiting
+    }
+
+    /// From `next` on, what can be taken is read from the log, beginning at `from`.
+    pub(super) fn begin_backlog(&mut self, from: Location, next: u64) {
+        self.backlogs += 1;
+        self.backlog = Some(Backlog { number: self.backlogs, from, next });
+    }
+
+    /// Gives back the events from `first` on that are not held or delivered, when they are on disk alone.
+    pub(super) fn rewind(&mut self, first: u64) {
+        let Some(segment) = self.segments.iter().rev().find(|segment| segment.first <= first) else { return };
+        let from = Location { segment: segment.number, offset: 0 };
+        self.queue.forget_from(first);
+        self.begin_backlog(from, first);
+    }
+
+    /// The parts of `range` that are neither delivered nor held by a take.
+    pub(super) fn takeable(&self, range: Range<u64>) -> Vec<Range<u64>> {
+        self.acked.gaps(range).into_iter().flat_map(|gap| self.open.gaps(gap)).collect()
     }
 
     /// Everything enqueued behind it fails too, and until then nothing new is enqueued.

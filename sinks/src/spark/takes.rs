@@ -56,7 +56,10 @@ impl Takes {
     }
 
     /// Keeps a take until it is answered for. The receiver resolves, with an error, once it is here no longer.
-    pub(super) fn insert(&self, sequence_number: String, take: Take, connection: u64) -> oneshot::Receiver<()> {
+    ///
+    /// The events themselves are let go: a job that holds many of them uncommitted must not cost the agent the same memory.
+    pub(super) fn insert(&self, sequence_number: String, mut take: Take, connection: u64) -> oneshot::Receiver<()> {
+        take.release();
         let (answered, left) = oneshot::channel();
         self.open.lock().insert(sequence_number, Open { take, owner: connection, _answered: answered });
         left

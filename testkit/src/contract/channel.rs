@@ -51,6 +51,7 @@ macro_rules! channel_contract {
             a_waiting_take_is_woken_by_a_put
             every_waiting_taker_is_served
             what_is_rolled_back_comes_first_in_order
+            what_a_sink_let_go_of_is_given_back_and_committed_as_before
             what_is_rolled_back_is_regrouped_by_other_limits
             a_full_channel_refuses_after_the_keep_alive_and_stores_nothing
             a_commit_lets_a_waiting_put_in
@@ -229,6 +230,24 @@ pub async fn what_is_rolled_back_comes_first_in_order(home: &impl Home) {
     commit(second).await;
     assert_eq!(drain(&channel, 4).await, ["a", "b", "e", "f"]);
     assert_empty(&channel).await;
+}
+
+pub async fn what_a_sink_let_go_of_is_given_back_and_committed_as_before(home: &impl Home) {
+    let channel = home.open(roomy());
+    put(&channel, &["a", "b", "c"]).await;
+    put(&channel, &["d", "e"]).await;
+    let (mut first, second, mut third) =
+        (take(&channel, events(2)).await, take(&channel, events(1)).await, take(&channel, events(1)).await);
+    first.release();
+    third.release();
+    assert_eq!((first.events(), first.batches().len(), first.is_empty()), (2, 0, false));
+    commit(third).await;
+    drop(first);
+    assert_eq!(drain(&channel, 3).await, ["a", "b", "e"], "what other takes hold or delivered does not come again");
+    drop(second);
+    assert_eq!(drain(&channel, 1).await, ["c"]);
+    assert_empty(&channel).await;
+    close(channel).await;
 }
 
 pub async fn what_is_rolled_back_is_regrouped_by_other_limits(home: &impl Home) {

@@ -48,7 +48,7 @@ struct Life {
     origins: Vec<Origin>,
     /// The next life of an origin, or put without one.
     next_life: u64,
-    open: Vec<Take>,
+    open: Vec<(Take, Vec<Id>)>,
     /// In an open take.
     held: BTreeSet<Id>,
     /// Stored for sure and not committed.
@@ -292,7 +292,7 @@ impl Life {
         }
     }
 
-    fn receive(&mut self, take: Take, limit: Limit) {
+    fn receive(&mut self, mut take: Take, limit: Limit) {
         let seed = self.seed;
         assert!((1..=limit.events).contains(&take.events()), "seed {seed}: {} events", take.events());
         let bytes: u64 = take.batches().iter().map(Batch::body_bytes).sum();
@@ -308,7 +308,11 @@ impl Life {
             assert!(before < Some(id.1), "seed {seed}: {id:?} after {before:?}");
             assert!(event.name().is_some());
         }
-        self.open.push(take);
+        let ids = take.batches().iter().flat_map(Batch::iter).map(|event| id_of(event.body())).collect();
+        if self.dice.chance(50) {
+            take.release();
+        }
+        self.open.push((take, ids));
     }
 
     fn end_take(&mut self) {
@@ -316,8 +320,7 @@ impl Life {
             return;
         }
         let index = self.dice.below(self.open.len() as u64) as usize;
-        let take = self.open.remove(index);
-        let ids: Vec<Id> = take.batches().iter().flat_map(Batch::iter).map(|event| id_of(event.body())).collect();
+        let (take, ids) = self.open.remove(index);
         ids.iter().for_each(|id| _ = self.held.remove(id));
         if self.dice.chance(30) {
             return drop(take);
