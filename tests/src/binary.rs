@@ -6,12 +6,23 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 static MILLSTREAM: OnceLock<PathBuf> = OnceLock::new();
+static RELEASED: OnceLock<PathBuf> = OnceLock::new();
 static EXAMPLES: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
 
 /// The `millstream` binary of the same profile and target directory as the running test, built now if it is not up to
 /// date: cargo builds the binaries of a test's own package only.
 pub fn millstream() -> &'static Path {
-    MILLSTREAM.get_or_init(|| build("millstream", &["--package", "millstream-cli", "--bin", "millstream"]))
+    MILLSTREAM.get_or_init(|| build("millstream", MILLSTREAM_BINARY, None))
+}
+
+/// The same as it is given to users: what memory and idling are measured on.
+pub fn released_millstream() -> &'static Path {
+    RELEASED.get_or_init(|| build("millstream", MILLSTREAM_BINARY, Some("release")))
+}
+
+/// A program of `tests/examples/`, built for release.
+pub fn released_helper(name: &str) -> PathBuf {
+    build(name, &["--package", "millstream-tests", "--example", name], Some("release"))
 }
 
 /// A program of `examples/`, built in the same way.
@@ -19,10 +30,13 @@ pub fn example(name: &str) -> PathBuf {
     let mut examples = EXAMPLES.lock().unwrap();
     let examples = examples.get_or_insert_default();
     let built = examples.entry(name.to_owned());
-    built.or_insert_with(|| build(name, &["--package", "millstream", "--example", name])).clone()
+    built.or_insert_with(|| build(name, &["--package", "millstream", "--example", name], None)).clone()
 }
 
-fn build(name: &str, what: &[&str]) -> PathBuf {
+const MILLSTREAM_BINARY: &[&str] = &["--package", "millstream-cli", "--bin", "millstream"];
+
+/// Builds in the profile of the running test, unless another is named.
+fn build(name: &str, what: &[&str], other_profile: Option<&str>) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     // <target directory>/<profile>/deps/<test>
     let profile_dir = test.ancestors().nth(2).expect("a test lies in its target directory");
@@ -30,6 +44,7 @@ fn build(name: &str, what: &[&str]) -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
+    let profile = other_profile.unwrap_or(profile);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

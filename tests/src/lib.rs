@@ -3,11 +3,12 @@
 
 mod binary;
 pub mod demo;
+pub mod memory;
 mod process;
 mod trace;
 mod waiting;
 
-pub use binary::{example, millstream};
+pub use binary::{example, millstream, released_helper, released_millstream};
 pub use demo::Demo;
 pub use process::{Ended, Process};
 pub use trace::Trace;

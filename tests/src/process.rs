@@ -82,6 +82,16 @@ impl Process {
         self.child.id()
     }
 
+    /// Its process id, as long as it has not closed its standard error, which it does when it ends.
+    pub fn running(&self) -> Option<u32> {
+        (!self.log.lines.lock().unwrap().1).then(|| self.child.id())
+    }
+
+    /// The lines so far that have `part` in them.
+    pub fn lines_with(&self, part: &str) -> Vec<String> {
+        self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.id().try_into().unwrap()), signal).unwrap();
