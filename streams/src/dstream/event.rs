@@ -73,19 +73,15 @@ impl Iterator for Words {
             }
             return folded;
         };
-        let (mut folded, mut start) = (init, 0);
-        for (end, byte) in body.iter().enumerate() {
-            if is_space(*byte) {
-                if start < end {
-                    folded = f(folded, CompactString::new(&text[start..end]));
-                }
-                start = end + 1;
+        let (mut folded, mut start) = (Some(init), 0);
+        for_each_space(body, |end| {
+            if start < end {
+                folded = folded.take().map(|folded| f(folded, CompactString::new(&text[start..end])));
             }
-        }
-        if start < text.len() {
-            folded = f(folded, CompactString::new(&text[start..]));
-        }
-        folded
+            start = end + 1;
+        });
+        let folded = folded.expect("put back after each word");
+        if start < text.len() { f(folded, CompactString::new(&text[start..])) } else { folded }
     }
 }
 
@@ -112,6 +108,28 @@ fn next_word(text: &[u8], from: usize) -> Option<(CompactString, usize)> {
     Some((text, from + start + len))
 }
 
+/// Calls `space` with the place of every space in `text`. Eight bytes at a time: most of them are none.
+#[inline]
+fn for_each_space(text: &[u8], mut space: impl FnMut(usize)) {
+    const LOW: u64 = u64::from_ne_bytes([0x21; 8]);
+    const HIGH_BITS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let (chunks, rest) = text.as_chunks::<8>();
+    for (chunk, bytes) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*bytes);
+        // Bytes below 0x21, and perhaps one of 0x21 above such a byte: each is looked at.
+        let mut low = word.wrapping_sub(LOW) & !word & HIGH_BITS;
+        while low != 0 {
+            let at = (low.trailing_zeros() / 8) as usize;
+            low &= low - 1;
+            if is_space(bytes[at]) {
+                space(chunk * 8 + at);
+            }
+        }
+    }
+    let base = text.len() - rest.len();
+    rest.iter().enumerate().filter(|(_, byte)| is_space(**byte)).for_each(|(at, _)| space(base + at));
+}
+
 /// Space, \t, \n, \v, \f, \r.
 #[inline]
 fn is_space(byte: u8) -> bool {
@@ -136,6 +154,17 @@ mod tests {
     fn words_are_runs_of_other_bytes_than_the_six_spaces() {
         assert_eq!(words_of(b"  a\tbc\x0b\x0cd\r\n\xc3\xa9\x1c x\xff"), ["a", "bc", "d", "é\u{1c}", "x\u{fffd}"]);
         assert_eq!(words_of(b" a  \xc3\xa9\n last"), ["a", "é", "last"]);
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for len in 0..400 {
+            let mut next = || {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                [b' ', b'!', b'a', b'\t', 0, b'\x1f', b'\r', b'~'][(seed % 8) as usize]
+            };
+            let text: Vec<u8> = (0..len % 40).map(|_| next()).collect();
+            words_of(&text);
+        }
         assert!(words_of(b" \t ").is_empty() && words_of(b"").is_empty());
         assert_eq!(words(b" \t ").count(), 0);
     }
