@@ -36,6 +36,7 @@ check: tools
 	cargo test --workspace --exclude millstream-tests
 
 bench: tools
+	cargo build --release -p millstream-cli -p millstream-benches
 	cargo run --release -p millstream-benches -- $(ARGS)
 
 clean: tools
