@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Table, context, counts, named, totals, until};
 use millstream_core::{Batch, State};
 use millstream_io::ManualClock;
-use millstream_streams::StreamingContext;
+use millstream_streams::{Job, StreamingContext};
 use millstream_testkit::FakeDisk;
 use parking_lot::Mutex;
 
@@ -54,6 +54,37 @@ fn a_closure_that_panics_on_every_event_sets_all_of_them_aside() {
     queue.push(named(&["a"; 20], 0)).unwrap().blocking_recv().unwrap();
     job.stop().unwrap();
     assert_eq!(job.committed(&[]).dead_lettered, 20);
+}
+
+#[test]
+fn events_set_aside_are_kept_even_where_the_program_fails_on_a_batch_without_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = Table::default();
+    let start = || {
+        let ssc = context(dir.path());
+        let (queue, lines) = ssc.queue_stream("lines");
+        let checked = lines.filter(|event| {
+            assert!(!event.text().contains("poison"), "cannot read this");
+            true
+        });
+        checked.count().map(|events| 100 / events).for_each_batch(|_, _| Ok(()));
+        totals(&checked).save("table", table.clone());
+        (queue, ssc.start().unwrap())
+    };
+    let dead_lettered = |job: &Job| {
+        let committed = job.committed(&[]);
+        (committed.dead_lettered, committed.counted.values().sum::<u64>())
+    };
+    let (queue, job) = start();
+    queue.push(named(&["poison"], 0)).unwrap().blocking_recv().unwrap();
+    job.stop().unwrap();
+    assert_eq!(dead_lettered(&job), (1, 1));
+    drop(job);
+    let (queue, job) = start();
+    queue.push(named(&["poison", "a"], 0)).unwrap().blocking_recv().unwrap();
+    job.stop().unwrap();
+    assert_eq!(dead_lettered(&job), (1, 2), "known after a restart");
+    assert_eq!(table.rows(), counts(&[("a", 1)]));
 }
 
 #[test]

@@ -11,19 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use millstream_core::{BatchStamp, ComponentStatus, Error, Reaction, Result, RoomKeeper, StageInfo, StopToken};
+use millstream_core::{
+    BatchId, BatchStamp, ComponentStatus, Error, Reaction, Result, RoomKeeper, StageInfo, StopToken,
+};
 use millstream_io::{Clock, failpoint};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
 use crate::commit::log::CommitLog;
-use crate::commit::record::{Head, Prepared};
+use crate::commit::record::{Head, InputRanges, Prepared};
 use crate::graph::OutputNode;
 use crate::listener::Listeners;
 use crate::output::replica::{CommittedBatch, Completion, Replicas};
 use crate::pool::Pool;
 use crate::receiver::{Committed, Intake};
-use crate::stage::{Stage, StateStage};
+use crate::stage::{Run, Stage, StateStage};
 use compute::{Computed, compute, is_the_programs};
 use input::{Input, Poison};
 pub(crate) use timer::{Due, Timer};
@@ -183,9 +185,20 @@ impl Engine {
                 tracing::error!(%error, "event set aside as a dead letter");
                 completion.set_aside();
                 poison.push(found);
-            } else {
+            } else if poison.is_empty() {
                 // No event is at fault: nothing can be set aside, and the next batch may be another matter.
                 tracing::error!(%error, "a batch without events failed");
+                return Ok(());
+            } else {
+                // Those set aside are acknowledged after this, so they must be in the log.
+                match self.commit_letters(due, &poison, completion) {
+                    Ok(batch) => completion.computed(Some(batch), &[]),
+                    Err(error) => {
+                        self.status.failed(&error);
+                        self.wait_out(&error, &mut pause, stop)?;
+                        continue;
+                    }
+                }
                 return Ok(());
             }
         }
@@ -197,26 +210,51 @@ impl Engine {
 
     /// Computes and commits; on an error nothing has changed.
     fn attempt(&mut self, input: &Input, due: Due, poison: &[Poison], completion: &Arc<Completion>) -> Result<Outcome> {
-        let batch = self.log.last_batch() + 1;
-        let stamp = BatchStamp { log: self.log.id(), epoch: self.log.epoch(), batch, time_ms: due.time_ms };
+        let stamp = self.next_stamp(due);
         let computed = compute(&self.stages, &self.outputs, self.pool, input, stamp)?;
         let inputs = input.ranges(poison);
         if input.events() == 0 && poison.is_empty() && computed.is_empty() {
             return Ok(Outcome { stages: computed.stages, batch: None });
         }
-        let redelivered = self.intake.with_seen(|seen| seen.redelivered());
-        let dead_letters = poison.iter().map(Poison::letter).collect();
-        let head = Head {
-            batch,
+        let Computed { run, stages, deltas, staged } = computed;
+        let prepared = Prepared { head: self.head(stamp, inputs, poison), deltas, staged };
+        let batch = self.commit(stamp, prepared, Some(run), completion)?;
+        Ok(Outcome { stages, batch: Some(batch) })
+    }
+
+    /// Commits dead letters and nothing else: for a program that fails on a batch without events.
+    fn commit_letters(&mut self, due: Due, poison: &[Poison], completion: &Arc<Completion>) -> Result<BatchId> {
+        let stamp = self.next_stamp(due);
+        let head = self.head(stamp, Input(self.no_chunks()).ranges(poison), poison);
+        let prepared = Prepared { head, deltas: Vec::new(), staged: vec![None; self.outputs.len()] };
+        self.commit(stamp, prepared, None, completion)
+    }
+
+    fn next_stamp(&self, due: Due) -> BatchStamp {
+        let batch = self.log.last_batch() + 1;
+        BatchStamp { log: self.log.id(), epoch: self.log.epoch(), batch, time_ms: due.time_ms }
+    }
+
+    fn head(&self, stamp: BatchStamp, inputs: Vec<InputRanges>, poison: &[Poison]) -> Head {
+        Head {
+            batch: stamp.batch,
             epoch: stamp.epoch,
             time_ms: stamp.time_ms,
             inputs,
-            redelivered,
-            dead_letters,
+            redelivered: self.intake.with_seen(|seen| seen.redelivered()),
+            dead_letters: poison.iter().map(Poison::letter).collect(),
             ..Head::default()
-        };
-        let Computed { run, stages, deltas, staged } = computed;
-        let prepared = Prepared { head, deltas, staged };
+        }
+    }
+
+    /// Makes a batch durable, then the states what `run` made of them; on an error nothing has changed.
+    fn commit(
+        &mut self,
+        stamp: BatchStamp,
+        prepared: Prepared,
+        run: Option<Run<'_>>,
+        completion: &Arc<Completion>,
+    ) -> Result<BatchId> {
         if let Err(error) = self.log.commit(&prepared) {
             let intake = &self.intake;
             if let Err(error) = self.log.repair(|| intake.with_seen(|seen| seen.snapshot())) {
@@ -226,8 +264,9 @@ impl Engine {
         }
         // From here on the batch stands: an error could only be told, so there is none.
         let _ = failpoint::hit("batch.committed");
-        states(&self.stages).for_each(|state| state.apply(&run));
-        drop(run);
+        if let Some(run) = run {
+            states(&self.stages).for_each(|state| state.apply(&run));
+        }
         self.committed(&prepared);
         let _ = failpoint::hit("batch.state-applied");
         let bytes = prepared.staged.iter().flatten().map(|bytes| bytes.len() as u64).sum();
@@ -235,7 +274,7 @@ impl Engine {
         let Prepared { staged, .. } = prepared;
         self.replicas.hand(CommittedBatch { stamp, staged, _room: room, completion: Some(Arc::clone(completion)) });
         self.shorten_log();
-        Ok(Outcome { stages, batch: Some(batch) })
+        Ok(stamp.batch)
     }
 
     fn committed(&self, prepared: &Prepared) {
