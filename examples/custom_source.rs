@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use millstream::Agent;
 use millstream::component::{Batch, Fut, Kind, Options, Source, SourceContext, SourceSpec, optional};
+use millstream::{Agent, Error};
+use tokio::signal::unix::{SignalKind, signal};
 
 static TICKER: SourceSpec = SourceSpec {
     name: "ticker",
@@ -64,8 +65,9 @@ async fn main() -> millstream::Result<()> {
         Some(file) => agent.config_file(file),
         None => agent.config_text(CONFIG),
     };
+    // From here on Ctrl-C no longer ends the process by itself.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| Error::io("listen for", "signals", error))?;
     let agent = agent.start().await?;
-    // A signal that cannot be waited for ends the process as it always would.
-    let _ = tokio::signal::ctrl_c().await;
+    interrupt.recv().await;
     agent.stop().await
 }
