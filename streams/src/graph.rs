@@ -48,6 +48,18 @@ pub(crate) trait RowSource: Send + Sync {
     fn rows(&self, run: &Run<'_>) -> Rows;
 }
 
+// === impl Feed ===
+
+impl Feed {
+    /// See [`Receiver::unreserved_bytes`].
+    pub(crate) fn unreserved_bytes(&self) -> u64 {
+        match self {
+            Self::Receiver(receiver) => receiver.unreserved_bytes(),
+            Self::Queue(_) => 0,
+        }
+    }
+}
+
 // === impl Graph ===
 
 impl Graph {

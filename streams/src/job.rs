@@ -80,7 +80,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
 
     let (runtime, handle) = runtime(&settings)?;
     let status = Arc::new(Status::default());
-    let budget = RoomKeeper::new(u64::MAX, settings.memory_bytes);
+    let budget = RoomKeeper::new(u64::MAX, budget_bytes(&settings, &inputs));
     let intake = Intake::new(Arc::clone(&budget), restored.seen.clone(), inputs.len());
     let feeds = feeds(inputs, &status);
     let driver_status = ComponentStatus::new("job", settings.app_name.as_str().into(), "micro-batch".into());
@@ -207,6 +207,21 @@ fn replicas(
         replicas.hand(CommittedBatch { stamp: batch.stamp, staged, _room: Room::unbounded(), completion: None });
     }
     Ok(replicas)
+}
+
+/// What of the job's memory is handed out: without what may arrive unasked for, but never less than half.
+fn budget_bytes(settings: &Settings, inputs: &[InputNode]) -> u64 {
+    let unreserved: u64 = inputs.iter().map(|input| input.feed.unreserved_bytes()).sum();
+    let half = settings.memory_bytes / 2;
+    if unreserved > half {
+        tracing::warn!(
+            job = settings.app_name,
+            stream_memory_bytes = settings.memory_bytes,
+            questions_bytes = unreserved,
+            "answers to all open questions at once may exceed stream_memory_bytes: raise it to twice that, or lower the parallelism"
+        );
+    }
+    settings.memory_bytes - unreserved.min(half)
 }
 
 type Ended = watch::Receiver<Option<Result<()>>>;

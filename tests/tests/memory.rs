@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use millstream_tests::memory::{cpu, status_bytes};
@@ -10,10 +11,16 @@ use millstream_tests::{Demo, Process, released_helper, released_millstream};
 use tempfile::TempDir;
 
 const MB: u64 = 1 << 20;
+/// Held by the test that measures: the others would be measured too.
+static ALONE: Mutex<()> = Mutex::new(());
 /// `docs/memory.md`: puts under way and events kept in memory.
 const FILE_CHANNEL_BYTES: u64 = 24 * MB;
 /// What `slow_word_count` gives its job.
 const STREAM_MEMORY_BYTES: u64 = 32 * MB;
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn place() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -27,6 +34,7 @@ fn free_port() -> u16 {
 
 #[test]
 fn a_producer_faster_than_the_job_for_two_minutes_stays_within_the_bounds() {
+    let _alone = alone();
     let dir = place();
     let mut command = Command::new(released_helper("slow_word_count"));
     command.arg(dir.path()).arg(free_port().to_string());
@@ -58,6 +66,7 @@ fn a_producer_faster_than_the_job_for_two_minutes_stays_within_the_bounds() {
 
 #[test]
 fn five_million_distinct_words_are_counted() {
+    let _alone = alone();
     let demo = Demo::default();
     for file in 0..5_u64 {
         let text: String = (0..100_000)
@@ -88,6 +97,7 @@ fn five_million_distinct_words_are_counted() {
 
 #[test]
 fn an_idle_agent_is_ready_at_once_and_needs_next_to_nothing() {
+    let _alone = alone();
     let dir = place();
     let at = dir.path().display();
     let config = dir.path().join("flume.conf");

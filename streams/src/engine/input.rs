@@ -10,6 +10,9 @@ use crate::receiver::Block;
 /// Most events in one unit of parallel work: enough to make stealing cheap, few enough to keep two threads busy.
 const CHUNK_EVENTS: usize = 4096;
 
+/// Of an event that is set aside, what the log shows.
+const SHOWN_BYTES: usize = 1000;
+
 /// Per input stream, its chunks in order of arrival.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Input(pub(crate) Vec<Vec<Arc<Batch>>>);
@@ -85,6 +88,15 @@ impl Input {
 }
 
 impl Poison {
+    /// Its name and the beginning of its body, for the log.
+    pub(crate) fn shown(&self) -> (String, String) {
+        let event = self.event.event(0);
+        let name =
+            event.name().map_or("none".to_owned(), |name| format!("{:032x}:{}", name.incarnation, name.sequence));
+        let body = &event.body()[..event.body().len().min(SHOWN_BYTES)];
+        (name, String::from_utf8_lossy(body).into_owned())
+    }
+
     /// As it is kept in the commit record.
     pub(crate) fn letter(&self) -> DeadLetter {
         let event = self.event.event(0);

@@ -143,7 +143,9 @@ impl Engine {
             }
         }
         self.progress.computing.store(false, Ordering::SeqCst);
-        completion.release();
+        if done.is_ok() {
+            completion.release();
+        }
         done
     }
 
@@ -182,7 +184,8 @@ impl Engine {
                 work.push((second, 1));
                 work.push((first, 1));
             } else if let Some(found) = input.into_poison(&error.to_string()) {
-                tracing::error!(%error, "event set aside as a dead letter");
+                let (name, body) = found.shown();
+                tracing::error!(%error, name, body, "event set aside as a dead letter");
                 completion.set_aside();
                 poison.push(found);
             } else if poison.is_empty() {

@@ -19,6 +19,11 @@ use names::SeenNames;
 pub trait Receiver: Send {
     /// Runs until `cx.stop`. An error ends it; it is started again after its reaction's pause.
     fn run(&mut self, cx: ReceiverContext) -> Fut<'_, Result<()>>;
+
+    /// Bytes that may arrive at once beyond those for which room was reserved: the job sets them aside in its budget.
+    fn unreserved_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// What a receiver works with.

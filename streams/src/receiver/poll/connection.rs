@@ -342,9 +342,10 @@ async fn until(moment: Option<Instant>) {
     }
 }
 
-/// Room for one answer: the most that our sink puts into one, and what headers and tables add as a rule. The inbox
-/// corrects it once the answer is there.
-pub(super) const RESERVED_BYTES: u64 = (2 << 20) + (256 << 10);
+/// One answer: the most that our sink puts into one, and what headers and tables add as a rule.
+pub(super) const REPLY_BYTES: u64 = (2 << 20) + (256 << 10);
+/// Room for a question. The inbox corrects it once the answer is there.
+pub(super) const RESERVED_BYTES: u64 = 64 << 10;
 const CHUNK_BYTES: usize = 64 << 10;
 /// After an error batch. Spark asks again at once, and fills the log.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);

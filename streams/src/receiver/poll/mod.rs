@@ -1,7 +1,9 @@
 //! Takes events from Flume agents whose Spark sink holds them: `FlumeUtils.createPollingStream`.
 //!
 //! Every address has its own connection, which is made again for as long as the job runs, whichever side starts first.
-//! `parallelism` questions are open over all connections, and each has its room in the job's budget before it is asked.
+//! `parallelism` questions are open over all connections. Each reserves a little of the job's budget before it is asked, so that
+//! questions to agents which have nothing keep no room from the others; what the answers may bring beyond that is set aside
+//! once and for all.
 //!
 //! # Delivery
 //! A batch is acknowledged once the job committed it, and refused when the job says so. A connection that ends gives
@@ -62,6 +64,11 @@ impl PollReceiver {
 }
 
 impl Receiver for PollReceiver {
+    fn unreserved_bytes(&self) -> u64 {
+        let polls: usize = (0..self.addresses.len()).map(|index| self.polls(index)).sum();
+        polls as u64 * (connection::REPLY_BYTES - connection::RESERVED_BYTES)
+    }
+
     fn run(&mut self, cx: ReceiverContext) -> Fut<'_, Result<()>> {
         let mut agents = JoinSet::new();
         for (index, (host, port)) in self.addresses.iter().enumerate() {

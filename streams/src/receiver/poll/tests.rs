@@ -57,8 +57,12 @@ struct Job {
 
 impl Job {
     fn start(addresses: &[SocketAddr], max_batch_size: u32) -> Self {
+        Self::start_within(64 << 20, addresses, max_batch_size)
+    }
+
+    fn start_within(budget_bytes: u64, addresses: &[SocketAddr], max_batch_size: u32) -> Self {
         let addresses = addresses.iter().map(|address| (address.ip().to_string(), address.port())).collect();
-        let intake = Intake::new(RoomKeeper::new(u64::MAX, 64 << 20), SeenNames::default(), 1);
+        let intake = Intake::new(RoomKeeper::new(u64::MAX, budget_bytes), SeenNames::default(), 1);
         let status = ComponentStatus::new("source", "input".into(), "poll".into());
         let (stopper, stop) = stop_token();
         let cx = ReceiverContext { inbox: intake.inbox(0), status: Arc::clone(&status), stop };
@@ -117,7 +121,7 @@ fn in_order(mut sequences: Vec<u64>) -> Vec<u64> {
 
 #[test]
 fn the_room_for_a_reply_is_what_our_sink_may_send() {
-    let room = connection::RESERVED_BYTES;
+    let room = connection::REPLY_BYTES;
     assert!(room >= REPLY_BYTES);
 }
 
@@ -148,6 +152,22 @@ async fn all_events_of_all_agents_arrive_once_with_their_names() {
     assert_eq!(counters.value(MetricName::EventReceivedCount), 5000);
     assert_eq!(counters.value(MetricName::ConnectionCreatedCount), 2);
     assert_eq!(job.status.state(), State::Running);
+    job.stop().await;
+}
+
+#[tokio::test]
+async fn agents_that_have_nothing_keep_no_room_from_one_that_has() {
+    // A budget for less than one answer; most agents are idle, each with its questions open.
+    let idle = [TestChannel::of_incarnation(7, 100), TestChannel::of_incarnation(7, 100)];
+    let busy = TestChannel::of_incarnation(8, 100);
+    let agents = [Agent::start(&idle[0]).await, Agent::start(&idle[1]).await, Agent::start(&busy).await];
+    let mut job = Job::start_within(1 << 20, &agents.each_ref().map(|agent| agent.address), 100);
+    for (channel, questions) in idle.iter().chain([&busy]).zip([2, 2, 1]) {
+        channel.until_asked(questions).await;
+    }
+    busy.fill(0..500);
+    job.commit_until(500).await;
+    busy.until_committed(500).await;
     job.stop().await;
 }
 
