@@ -118,11 +118,12 @@ where
             partitions,
             || Local { records: 0, tables: (0..shares).map(|_| Table::with_capacity(capacity)).collect() },
             |local: &mut Local<K, C>, partition| {
+                let (tables, mut records) = (local.tables.as_mut_slice(), 0);
                 // The pair stays where it was pushed: taking it apart first would copy every key once more.
                 upstream.push(run, partition, &mut |pair: (K, V)| {
-                    local.records += 1;
+                    records += 1;
                     let hash = HASHER.hash_one(&pair.0);
-                    let table = &mut local.tables[share_of(hash, shares)];
+                    let table = &mut tables[share_of(hash, shares)];
                     match table.find_mut(hash, |(known, _)| *known == pair.0) {
                         Some((_, combined)) => place.call(|| combiner.add(combined, pair.1)),
                         None => {
@@ -131,6 +132,7 @@ where
                         }
                     }
                 });
+                local.records += records;
             },
         )?;
         let records_in = locals.iter().map(|local| local.records).sum();
