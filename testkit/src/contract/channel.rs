@@ -52,6 +52,7 @@ macro_rules! channel_contract {
             every_waiting_taker_is_served
             what_is_rolled_back_comes_first_in_order
             what_a_sink_let_go_of_is_given_back_and_committed_as_before
+            several_takes_that_were_let_go_of_are_given_back_in_any_order
             what_is_rolled_back_is_regrouped_by_other_limits
             a_full_channel_refuses_after_the_keep_alive_and_stores_nothing
             a_commit_lets_a_waiting_put_in
@@ -248,6 +249,22 @@ pub async fn what_a_sink_let_go_of_is_given_back_and_committed_as_before(home: &
     assert_eq!(drain(&channel, 1).await, ["c"]);
     assert_empty(&channel).await;
     close(channel).await;
+}
+
+pub async fn several_takes_that_were_let_go_of_are_given_back_in_any_order(home: &impl Home) {
+    let channel = home.open(roomy());
+    put(&channel, &["a", "b", "c", "d", "e", "f"]).await;
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]] {
+        let mut takes = Vec::new();
+        for _ in 0..3 {
+            let mut taken = take(&channel, events(2)).await;
+            taken.release();
+            takes.push(Some(taken));
+        }
+        order.into_iter().for_each(|index| drop(takes[index].take()));
+    }
+    assert_eq!(drain(&channel, 6).await, ["a", "b", "c", "d", "e", "f"]);
+    assert_empty(&channel).await;
 }
 
 pub async fn what_is_rolled_back_is_regrouped_by_other_limits(home: &impl Home) {
