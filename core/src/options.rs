@@ -63,6 +63,11 @@ pub const fn unset(key: &'static str, kind: Kind, help: &'static str) -> OptionS
     OptionSpec { key, kind, default: None, required: false, help }
 }
 
+/// Options of which the user names the last part: `key` ends with `.*`, and [`Options::under`] gives what was written.
+pub const fn family(key: &'static str, kind: Kind, help: &'static str) -> OptionSpec {
+    unset(key, kind, help)
+}
+
 /// One key as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
@@ -80,8 +85,25 @@ pub struct Options {
     /// `file:line` or program, and the component's full name: for errors.
     place: String,
     values: BTreeMap<&'static str, (String, String)>,
-    /// Keys that the component did not declare: parameters of what it contains (`interceptors.*`, `selector.*`).
+    /// Keys of families, and those that the component did not declare: parameters of what it contains.
     rest: Vec<Setting>,
+}
+
+// === impl OptionSpec ===
+
+impl OptionSpec {
+    /// What the keys of a family begin with, the dot included; `None` for a single option.
+    pub fn family_prefix(&self) -> Option<&'static str> {
+        self.key.strip_suffix('*').filter(|prefix| prefix.ends_with('.'))
+    }
+
+    /// Whether `key` in a configuration is this option or one of this family.
+    pub fn is_called(&self, key: &str) -> bool {
+        match self.family_prefix() {
+            Some(prefix) => key.strip_prefix(prefix).is_some_and(|name| !name.is_empty()),
+            None => self.key == key,
+        }
+    }
 }
 
 // === impl Kind ===
@@ -136,7 +158,7 @@ impl Options {
         let mut options = Self { place: place.to_owned(), ..Self::default() };
         let mut unknown = Vec::new();
         for setting in settings {
-            let Some(spec) = specs.iter().find(|spec| spec.key == setting.key) else {
+            let Some(spec) = specs.iter().find(|spec| spec.is_called(&setting.key)) else {
                 if !contained.iter().any(|prefix| setting.key.starts_with(prefix)) {
                     unknown.push(unknown_key(&setting, specs));
                 }
@@ -147,7 +169,10 @@ impl Options {
                 let problem = format!("expected {}, got {:?}", spec.kind.expected(), setting.value);
                 return Err(Error::config(&setting.place, problem));
             }
-            options.values.insert(spec.key, (setting.value, setting.place));
+            match spec.family_prefix() {
+                Some(_) => options.rest.push(setting),
+                None => _ = options.values.insert(spec.key, (setting.value, setting.place)),
+            }
         }
         for spec in specs {
             if let (Some(default), false) = (spec.default, options.values.contains_key(spec.key)) {
@@ -272,6 +297,18 @@ mod tests {
     fn a_missing_value_names_its_key_and_purpose() {
         let error = Options::parse("a1.sources.r1", SPECS, &[], [setting("port", "1")]).expect_err("refused");
         assert!(error.to_string().starts_with("a1.sources.r1.bind: missing; expected a host name"), "{error}");
+    }
+
+    #[test]
+    fn the_options_of_a_family_are_typed_and_found_under_their_prefix() {
+        const FAMILY: &[OptionSpec] = &[family("charset.port.*", Kind::Int(1, 9), "Per port.")];
+        let parse = |key, value| Options::parse("a1.sources.r1", FAMILY, &[], [setting(key, value)]);
+        let (options, unknown) = parse("charset.port.514", "7").expect("usable");
+        assert!(unknown.is_empty());
+        let found: Vec<_> = options.under("charset.port.").map(|s| (s.key, s.value)).collect();
+        assert_eq!(found, [("514".into(), "7".into())]);
+        assert!(parse("charset.port.514", "x").is_err(), "another kind");
+        assert_eq!(parse("charset.port.", "7").expect("usable").1.len(), 1, "no name");
     }
 
     #[test]

@@ -78,7 +78,10 @@ pub fn a_key_that_nobody_knows_is_told_with_the_nearest_and_ignored(
     declared: &Declared<impl Fn(&Options) -> Result<()>>,
 ) {
     for option in declared.options {
-        let misspelt = format!("{}s", option.key);
+        let misspelt = match option.family_prefix() {
+            Some(prefix) => format!("{}s.1", prefix.trim_end_matches('.')),
+            None => format!("{}s", option.key),
+        };
         let unknown = declared.built(|settings| settings.push(setting(&misspelt, "1"))).unwrap();
         let [line] = unknown.as_slice() else { panic!("{unknown:?}") };
         assert!(line.starts_with(&format!("{PLACE}.{misspelt}: unknown key")), "{line}");
