@@ -19,7 +19,7 @@ pub mod status;
 pub mod stop;
 pub mod ticket;
 
-pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, SlabBuilder};
+pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, Rewriter, SlabBuilder};
 pub use batch_info::{BatchHistory, BatchInfo, StageInfo};
 pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenTake, Take};
 pub use component::{

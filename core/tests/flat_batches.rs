@@ -132,6 +132,28 @@ proptest! {
     }
 
     #[test]
+    fn everything_survives_a_rewrite_of_some_of_it(batch in any_batch(), odd: bool) {
+        let mut rewriter = batch.rewriter();
+        for index in 0..batch.len() {
+            match (index % 2 == 0) == odd {
+                true => rewriter.keep(),
+                false => rewriter.set_body(b"other"),
+            }
+        }
+        let new = rewriter.finish().unwrap();
+        prop_assert_eq!(new.len(), batch.len());
+        for (index, (ours, theirs)) in new.iter().zip(batch.iter()).enumerate() {
+            let changed = (index % 2 == 0) != odd;
+            prop_assert_eq!(ours.body(), if changed { b"other" } else { theirs.body() });
+            prop_assert_eq!(headers(ours), headers(theirs));
+            prop_assert_eq!((ours.name(), ours.end()), (theirs.name(), theirs.end()));
+        }
+        prop_assert_eq!(new.coverage(), batch.coverage());
+        prop_assert_eq!(new.name_ranges(), batch.name_ranges());
+        use_up(&new);
+    }
+
+    #[test]
     fn a_record_cut_anywhere_is_refused_or_read(batch in any_batch()) {
         let record = record(&batch);
         let (meta, _) = batch.flatten();

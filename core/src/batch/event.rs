@@ -41,12 +41,21 @@ impl<'a> EventRef<'a> {
     /// The headers, UTF-8 by convention: the event's own, then those common to the batch.
     pub fn headers(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let common = self.batch.common_headers();
-        let own = self.own_headers().filter(|(key, _)| !common.iter().any(|c| c.key == *key && !c.keep_existing));
-        let added = common
-            .iter()
-            .filter(move |c| !c.keep_existing || !self.own_headers().any(|(key, _)| c.key == key))
-            .map(|c| (c.key.as_ref(), c.value.as_ref()));
-        own.chain(added)
+        let added = self.common_headers_shown().map(|index| (common[index].key.as_ref(), common[index].value.as_ref()));
+        self.headers_before_common().chain(added)
+    }
+
+    /// The event's own headers that no common one replaces.
+    pub(super) fn headers_before_common(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let common = self.batch.common_headers();
+        self.own_headers().filter(|(key, _)| !common.iter().any(|c| c.key == *key && !c.keep_existing))
+    }
+
+    /// Which of the common headers this event has, by index.
+    pub(super) fn common_headers_shown(self) -> impl Iterator<Item = usize> + 'a {
+        let common = self.batch.common_headers();
+        (0..common.len())
+            .filter(move |&at| !common[at].keep_existing || !self.own_headers().any(|(key, _)| common[at].key == key))
     }
 
     /// The value of header `key`, if it has one.

@@ -1,8 +1,9 @@
 //! The unit of everything: many events in one buffer.
 //!
 //! A [`Batch`] shares one *slab* (the received bytes and the spans of every body and header in them), shows a *selection*
-//! of its rows, and may carry an *overlay* of changed headers. Cloning and slicing cost a reference count, whatever the
-//! size; a row costs 12 bytes beside its body, a header 16, a position 8.
+//! of its rows, and may carry an *overlay* of headers given to all. Cloning and slicing cost a reference count, whatever the
+//! size; a row costs 12 bytes beside its body, a header 16, a position 8. What differs from event to event, changed bodies
+//! and headers of its own, is written into a new slab by a [`Rewriter`]: one copy per batch, and none without a change.
 //!
 //! Names cost nothing per event: they are runs of (incarnation, first sequence).
 
@@ -10,6 +11,7 @@ mod builder;
 mod coverage;
 mod event;
 mod flat;
+mod rewriter;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use bytes::Bytes;
 pub use builder::SlabBuilder;
 pub use coverage::Coverage;
 pub use event::{EventRef, Name, NameRun};
+pub use rewriter::Rewriter;
 
 /// Fixed cost of a batch beside its rows: the slab, its vectors and the queue entry that holds it.
 const BATCH_OVERHEAD_BYTES: usize = 256;
@@ -183,7 +186,11 @@ impl Batch {
     /// Gives every event a header.
     pub fn with_common_header(mut self, header: CommonHeader) -> Self {
         let mut overlay = self.overlay.as_deref().cloned().unwrap_or_default();
-        overlay.retain(|other| other.key != header.key || header.keep_existing);
+        if header.keep_existing && overlay.iter().any(|other| other.key == header.key) {
+            // Every event has it already.
+            return self;
+        }
+        overlay.retain(|other| other.key != header.key);
         overlay.push(header);
         self.overlay = Some(Arc::new(overlay));
         self

@@ -53,6 +53,9 @@ fn common_headers_respect_those_of_the_event() {
     let replaced = batch.with_common_header(header(b"key", b"won", false));
     assert_eq!(replaced.event(0).header("key"), Some(&b"won"[..]));
     assert_eq!(replaced.event(0).headers().count(), 2);
+    let kept = replaced.with_common_header(header(b"key", b"late", true)).with_common_header(header(b"x", b"1", true));
+    assert_eq!(kept.event(1).header("key"), Some(&b"won"[..]));
+    assert_eq!(kept.event(1).headers().count(), 3, "no key comes twice");
 }
 
 #[test]
