@@ -1,4 +1,4 @@
-//! The outside world, behind traits: disk, directory locks, clocks, failpoints.
+//! The outside world, behind traits where tests change it: disk, directory locks, clocks, failpoints, listeners, TLS.
 //!
 //! Everything durable goes through [`disk::Disk`], so that tests can tear, fill and fail it.
 
@@ -7,7 +7,9 @@ pub mod disk;
 pub mod failpoint;
 pub mod holder;
 pub mod identity;
+pub mod listen;
 pub mod lock;
+pub mod tls;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};

@@ -34,6 +34,7 @@ const FOLDERS: &[(&str, Layer)] = &[
     ("wire", Layer::Ground),
     ("io", Layer::Ground),
     ("journal", Layer::Store),
+    ("rpc", Layer::Store),
     ("clients/kafka", Layer::Store),
     ("clients/hdfs", Layer::Store),
     ("clients/hbase", Layer::Store),
