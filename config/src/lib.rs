@@ -1,9 +1,12 @@
 //! Configuration: from text to typed values.
 //!
-//! [`properties`] reads Java property files, [`interpolate`] fills in variables, [`agent`] finds one agent's components.
+//! [`properties`] reads Java property files, [`interpolate`] fills in variables, `filters` asks the environment and programs
+//! for secrets, [`agent`] finds one agent's components.
 //! Nothing here knows which components exist: their options are typed by [`millstream_core::Options`].
 
 pub mod agent;
+mod date;
+mod filters;
 pub mod interpolate;
 pub mod properties;
 

@@ -23,10 +23,6 @@ impl AgentConfig {
         self.retain_channels(|name| channels.iter().any(|channel| channel == name));
         self.fill_groups(keys);
         self.drop_unconnected_channels();
-        if !keys.listed("configfilters").0.is_empty() {
-            let name = &self.name;
-            self.warnings.push(format!("{name}.configfilters: not built in; use ${{env:NAME}} in the values instead"));
-        }
         self.usable(keys)
     }
 

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use millstream_core::Setting;
 use millstream_core::options::nearest;
 
+use crate::filters::Filters;
+use crate::interpolate::Lookups;
+
 /// What may stand behind the agent's name.
 pub(super) const GROUPS: [&str; 5] = ["sources", "channels", "sinks", "sinkgroups", "configfilters"];
 
@@ -54,6 +57,20 @@ impl AgentKeys {
             }
             _ => warnings.push(format!("{}: ignored: expected {group}.name.key, got {rest:?}", setting.place)),
         }
+    }
+
+    /// The configuration filters.
+    pub(super) fn filters(&self, warnings: &mut Vec<String>) -> Filters {
+        let (names, place) = self.listed("configfilters");
+        let mut filters = Filters::default();
+        names.into_iter().for_each(|name| filters.add(name, self.component("configfilters", name), place, warnings));
+        filters
+    }
+
+    /// Fills in what the filters know, in the settings of components and sink groups.
+    pub(super) fn apply(&mut self, filters: &Filters, lookups: &Lookups, warnings: &mut Vec<String>) {
+        let components = self.components.iter_mut().filter(|((group, _), _)| *group != "configfilters");
+        components.flat_map(|(_, settings)| settings).for_each(|setting| filters.apply(setting, lookups, warnings));
     }
 
     /// The names listed for `group`, each once, and where.

@@ -92,12 +92,17 @@ impl AgentConfig {
     /// `Config` when there is no such agent (the message lists those that there are) or nothing of it can run.
     pub fn from_entries(name: &str, entries: &[Entry], lookups: &Lookups) -> Result<Self> {
         let mut warnings = Vec::new();
-        let settings = effective(entries, lookups, &mut warnings);
+        let (settings, unknown) = effective(entries, lookups, &mut warnings);
         let agents = agents(&settings);
         if !agents.contains(&name) {
             return Err(absent(name, entries, &agents));
         }
-        let keys = AgentKeys::of(name, &settings, &mut warnings);
+        let mut keys = AgentKeys::of(name, &settings, &mut warnings);
+        let filters = keys.filters(&mut warnings);
+        for (place, variable, remedy) in unknown.into_iter().filter(|(_, variable, _)| !filters.know(variable)) {
+            warnings.push(format!("{place}: nothing is known as {variable}, it stays as it is; {remedy}"));
+        }
+        keys.apply(&filters, lookups, &mut warnings);
         let mut config = Self { name: name.to_owned(), warnings, ..Self::default() };
         config.fill(&keys)?;
         Ok(config)
@@ -118,7 +123,12 @@ impl Default for PartConfig {
 }
 
 /// The last entry of each key, in the order of the first ones; values interpolated and trimmed, useless ones told.
-fn effective(entries: &[Entry], lookups: &Lookups, warnings: &mut Vec<String>) -> Vec<Setting> {
+/// Also the variables that nobody knows: place, variable, remedy.
+fn effective(
+    entries: &[Entry],
+    lookups: &Lookups,
+    warnings: &mut Vec<String>,
+) -> (Vec<Setting>, Vec<(String, String, String)>) {
     let mut last: BTreeMap<&str, &Entry> = BTreeMap::new();
     let mut order = Vec::new();
     for entry in entries {
@@ -134,8 +144,8 @@ fn effective(entries: &[Entry], lookups: &Lookups, warnings: &mut Vec<String>) -
             Some(_) => {}
         }
     }
-    let raw = |key: &str| last.get(key).map(|entry| entry.value.as_str());
-    let mut settings = Vec::with_capacity(order.len());
+    let raw = |key: &str| last.get(key).map(|entry| entry.value.clone());
+    let (mut settings, mut unknown) = (Vec::with_capacity(order.len()), Vec::new());
     for key in order {
         let Some(entry) = last.get(key) else { continue };
         let place = entry.full_place();
@@ -146,10 +156,7 @@ fn effective(entries: &[Entry], lookups: &Lookups, warnings: &mut Vec<String>) -
                 continue;
             }
         };
-        for variable in value.unknown {
-            warnings
-                .push(format!("{place}: nothing is known as {variable}, it stays as it is; define it or remove it"));
-        }
+        unknown.extend(value.unknown.into_iter().map(|(variable, remedy)| (place.clone(), variable, remedy)));
         let value = value.text.trim().to_owned();
         if value.is_empty() {
             warnings.push(format!("{place}: ignored: it has no value; give one or remove the key"));
@@ -159,7 +166,7 @@ fn effective(entries: &[Entry], lookups: &Lookups, warnings: &mut Vec<String>) -
             settings.push(Setting { key: key.to_owned(), value, place });
         }
     }
-    settings
+    (settings, unknown)
 }
 
 /// The agents of a configuration: who has a list of channels, sources or sinks.

@@ -187,3 +187,20 @@ fn a_sink_group_is_kept_and_its_sinks_run_alone_for_now() {
     assert!(config.warnings[0].contains("\"k9\" is left out: there is no such working sink"), "{:?}", config.warnings);
     assert!(config.warnings[1].contains("sink processors are not built in yet"), "{:?}", config.warnings);
 }
+
+#[test]
+fn filters_fill_in_values_of_components_and_are_no_unknown_variables() {
+    let filters = "a1.configfilters = f1 f2\na1.configfilters.f1.type = env\na1.configfilters.f2.type = external
+                   a1.configfilters.f2.command = echo ${f1['PW']}";
+    let more = "a1.sinks.k1.password = ${f1['PW']}\na1.sources.r1.interceptors.i1.x = <${f2[key]}>\na1.sinks.k1.y = ${f3['PW']}";
+    let entries = parse("flume.conf", format!("{GOOD}{filters}\n{more}").as_bytes()).unwrap();
+    let lookups = Lookups { environment: [("PW".to_owned(), "s3cret".to_owned())].into(), ..Lookups::default() };
+    let config = AgentConfig::from_entries("a1", &entries, &lookups).unwrap();
+    let value = |settings: &[Setting], key: &str| settings.iter().find(|one| one.key == key).unwrap().value.clone();
+    assert_eq!(value(&config.sinks[0].settings, "password"), "s3cret");
+    // Filters are not filled in themselves.
+    assert_eq!(value(&config.sources[0].interceptors[1].settings, "x"), "<${f1['PW']} key>");
+    let told =
+        "flume.conf:26: a1.sinks.k1.y: nothing is known as ${f3['PW']}, it stays as it is; define it or remove it";
+    assert_eq!(config.warnings, [told]);
+}
