@@ -2,6 +2,10 @@
 //!
 //! One file or folder each; a program finds them by name in [`SOURCES`].
 
+mod blocking;
+mod files;
+mod line;
+mod pattern;
 pub mod seq;
 pub mod spooldir;
 mod window;

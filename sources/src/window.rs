@@ -1,6 +1,7 @@
 //! Deliveries that are under way: several at once, so that one fsync of a channel serves many batches.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{Batch, Delivery, Error, MetricName, Reaction, Result, SourceContext};
@@ -47,7 +48,8 @@ impl Window {
                 return Ok(Progress::Stopped);
             }
         }
-        cx.status.count(MetricName::AppendBatchReceivedCount, 1);
+        // What only tells how far the source came is no batch of Flume's.
+        cx.status.count(MetricName::AppendBatchReceivedCount, u64::from(!batch.is_empty()));
         match attempt(cx, &batch, self.max_backoff).await? {
             Some(delivery) => self.open.push_back((batch, delivery)),
             None => return Ok(Progress::Stopped),
@@ -67,6 +69,28 @@ impl Window {
             }
         }
         Ok(Progress::Done)
+    }
+
+    /// Tells the channels that `origin` may be forgotten, as its identity may come again; everything handed over of it is
+    /// settled before.
+    ///
+    /// # Errors
+    /// Those that no retry can help.
+    pub(crate) async fn retire(&mut self, cx: &SourceContext, origin: Arc<str>) -> Result<Progress> {
+        if self.settle(cx).await? == Progress::Stopped {
+            return Ok(Progress::Stopped);
+        }
+        loop {
+            let outcome = match cx.processor.retire(Arc::clone(&origin)).await {
+                Ok(delivery) => delivery.stored().await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = outcome else { return Ok(Progress::Done) };
+            let Reaction::Retry { after } = error.reaction() else { return Err(error) };
+            if pause(cx, after.min(self.max_backoff)).await == Progress::Stopped {
+                return Ok(Progress::Stopped);
+            }
+        }
     }
 
     async fn settle_oldest(&mut self, cx: &SourceContext) -> Result<Progress> {
@@ -110,7 +134,7 @@ impl Window {
 
 fn accepted(cx: &SourceContext, batch: &Batch) {
     cx.status.count(MetricName::EventAcceptedCount, batch.len() as u64);
-    cx.status.count(MetricName::AppendBatchAcceptedCount, 1);
+    cx.status.count(MetricName::AppendBatchAcceptedCount, u64::from(!batch.is_empty()));
 }
 
 /// Offers `batch` until a channel takes it; `None` when the source was asked to stop first.

@@ -1,18 +1,19 @@
 //! One file, read from where the channels stand until it has been quiet for long enough.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use millstream_core::{Batch, CommonHeader, Coverage, Error, Result, SlabBuilder};
+use millstream_core::{Batch, CommonHeader, Coverage, Result, SlabBuilder};
 use millstream_io::FileIdentity;
 
 use super::charset::Decoder;
-use super::line::{Line, split};
+use crate::files::{Seen, read_range, sliced};
+use crate::line::{Line, split};
 
 /// Bytes read at once: large enough that the call costs nothing, small enough to be bounded memory.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -53,13 +54,6 @@ pub(super) struct Following {
     seen_at: Instant,
 }
 
-/// What tells that a file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    len: u64,
-    modified: Option<SystemTime>,
-}
-
 /// What one step found.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -73,30 +67,6 @@ pub(super) enum Step {
     Spoilt(Vec<Batch>, String),
     /// Another file, or none, has the path now: someone took it away.
     Gone,
-}
-
-/// Why a file is not read.
-#[derive(Debug)]
-pub(super) enum Unopened {
-    /// It is gone, or no regular file any more.
-    Gone,
-    /// The system refuses it.
-    Refused(Error),
-}
-
-/// The path's file, opened without ever waiting for a peer (a FIFO put in its place does not block).
-pub(super) fn open(path: &Path) -> Result<(File, FileIdentity), Unopened> {
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    let file = opened.map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Unopened::Gone,
-        _ => Unopened::Refused(Error::io("open", path, error)),
-    })?;
-    let metadata = file.metadata().map_err(|error| Unopened::Refused(Error::io("stat", path, error)))?;
-    if !metadata.is_file() {
-        return Err(Unopened::Gone);
-    }
-    let identity = FileIdentity::of(&metadata);
-    Ok((file, identity))
 }
 
 // === impl Following ===
@@ -287,23 +257,6 @@ impl Following {
     }
 }
 
-impl Seen {
-    fn of(file: &File) -> std::io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self { len: metadata.len(), modified: metadata.modified().ok() })
-    }
-}
-
-/// A batch that shows `lines` where they were read, no byte copied.
-fn sliced(bytes: &Bytes, base: u64, lines: &[Line]) -> Batch {
-    let (Some(first), Some(last)) = (lines.first(), lines.last()) else { return Batch::empty() };
-    let mut builder = SlabBuilder::with_capacity(bytes.slice(first.start..last.next), lines.len());
-    for line in lines {
-        builder.row_ending_at(line.start - first.start..line.end - first.start, base + line.next as u64);
-    }
-    builder.finish()
-}
-
 /// A batch of `lines` decoded into a buffer of its own, up to the first that cannot be.
 fn decoded(decoder: Decoder, bytes: &Bytes, base: u64, lines: &[Line]) -> (Batch, Option<String>) {
     let mut buffer = Vec::with_capacity(lines.iter().map(|line| line.end - line.start).sum());
@@ -344,10 +297,4 @@ fn grew_behind_its_end(file: &File, covered: u64, most_units: usize) -> bool {
         // A cut leaves at least so many bytes without a newline, less one for a character of two units.
         Some((_, line)) => last < most_units as u64 - 1 || line.contains(&b'\n'),
     }
-}
-
-fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; end.saturating_sub(start) as usize];
-    file.read_exact_at(&mut bytes, start)?;
-    Ok(bytes)
 }

@@ -21,7 +21,6 @@
 mod charset;
 mod completing;
 mod following;
-mod line;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -33,15 +32,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{
-    Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Reaction, Result, Source, SourceContext, SourceSpec,
-    optional, required, unset,
+    Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional,
+    required, unset,
 };
 use regex::Regex;
 
+use crate::blocking::blocking;
+use crate::files::{self, Unopened};
+use crate::line;
+use crate::pattern::whole_name;
 use crate::window::{Progress, Window, pause};
 use charset::Decoder;
 use completing::{Completed, Completing};
-use following::{Following, Reading, Step, Unopened};
+use following::{Following, Reading, Step};
 use listing::{Listing, Order};
 
 /// The declaration.
@@ -131,7 +134,6 @@ struct Spooling {
     told: Told,
     reading: Arc<Reading>,
     completing: Completing,
-    max_backoff: Duration,
 }
 
 // === impl SpoolDir ===
@@ -205,7 +207,7 @@ impl SpoolDir {
         cx.status.ready();
         let Self { mut listing, reading, completing, poll_delay, max_backoff, .. } = self;
         let window = Window::new(max_backoff);
-        let mut spooling = Spooling { cx, window, told: Told::default(), reading, completing, max_backoff };
+        let mut spooling = Spooling { cx, window, told: Told::default(), reading, completing };
         while !spooling.cx.stop.is_stopped() {
             let scanned;
             (listing, scanned) = blocking(&spooling.cx, move || {
@@ -241,7 +243,7 @@ impl Source for SpoolDir {
 impl Spooling {
     /// Reads one file to its end; whether it left the directory.
     async fn take_in(&mut self, path: PathBuf) -> Result<bool> {
-        let (opened, path) = blocking(&self.cx, move || (following::open(&path), path)).await?;
+        let (opened, path) = blocking(&self.cx, move || (files::open(&path), path)).await?;
         let opened = match opened {
             Ok(opened) => opened,
             Err(Unopened::Gone) => return Ok(false),
@@ -367,17 +369,8 @@ impl Spooling {
 
     /// Lets the channels forget a file that left the directory, as its identity may come again.
     async fn retire(&mut self, origin: Arc<str>) -> Result<bool> {
-        loop {
-            let outcome = match self.cx.processor.retire(Arc::clone(&origin)).await {
-                Ok(delivery) => delivery.stored().await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = outcome else { return Ok(true) };
-            let Reaction::Retry { after } = error.reaction() else { return Err(error) };
-            if pause(&self.cx, after.min(self.max_backoff)).await == Progress::Stopped {
-                return Ok(true);
-            }
-        }
+        self.window.retire(&self.cx, origin).await?;
+        Ok(true)
     }
 }
 
@@ -421,19 +414,7 @@ impl Told {
     }
 }
 
-/// Runs file calls where they may block.
-async fn blocking<T: Send + 'static>(cx: &SourceContext, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::Panicked { place: format!("source {}", cx.name), message: error.to_string() })
-}
-
-/// A pattern for whole names, as Java's `matches`.
+/// The pattern in `key`, for whole names.
 fn pattern(options: &Options, key: &str) -> Result<Regex> {
-    let text = options.text(key)?;
-    Regex::new(&format!(r"\A(?:{text})\z")).map_err(|error| {
-        let problem =
-            format!("expected a regular expression without look-around or back references, got {text:?}: {error}");
-        options.refuse(key, problem)
-    })
+    whole_name(options.text(key)?).map_err(|problem| options.refuse(key, problem))
 }

@@ -335,7 +335,7 @@ async fn what_is_no_regular_file_is_never_opened_and_a_link_to_one_is_followed()
     run_until(dir.path(), &[], &channel, 1).await;
     assert_eq!(channel.texts(), ["linked"]);
     assert_eq!(names(dir.path()), ["dangling", "device", "fifo", "link.COMPLETED", "socket"]);
-    assert!(matches!(following::open(&dir.path().join("fifo")), Err(Unopened::Gone)), "not even by a race");
+    assert!(matches!(files::open(&dir.path().join("fifo")), Err(Unopened::Gone)), "not even by a race");
 }
 
 #[tokio::test]
@@ -397,7 +397,7 @@ fn a_hundred_megabytes_without_a_newline_are_held_a_chunk_at_a_time() {
     File::create(&path).unwrap().set_len(100 << 20).unwrap();
     age(&path, 100);
     let component = SpoolDir::from_options(&options(dir.path(), &[])).unwrap();
-    let opened = following::open(&path).unwrap();
+    let opened = files::open(&path).unwrap();
     let mut following = Following::new(&component.reading, path, opened, "o".into(), None).unwrap();
     let (mut events, mut bytes) = (0, 0);
     loop {

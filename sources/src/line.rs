@@ -8,19 +8,19 @@
 //! `org.apache.flume.serialization.LineDeserializer` (Flume 1.11).
 
 /// Longest piece in UTF-16 units, whatever the configuration says: it bounds what is held in memory.
-pub(super) const MOST_UNITS: usize = 64 << 20;
+pub(crate) const MOST_UNITS: usize = 64 << 20;
 
 /// One event's place: `start..end` is the body, `next` is where the following one begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) next: usize,
+pub(crate) struct Line {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) next: usize,
 }
 
 /// The complete lines of `bytes`, in order. What stands behind the last `next` is an unfinished line; with `at_end` it is
 /// finished by the end of the file.
-pub(super) fn split(bytes: &[u8], at_end: bool, most_units: usize) -> Vec<Line> {
+pub(crate) fn split(bytes: &[u8], at_end: bool, most_units: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut start = 0;
     for newline in memchr::memchr_iter(b'\n', bytes) {
