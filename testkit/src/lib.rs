@@ -1,8 +1,10 @@
-//! What tests share: fakes of the outside world, components at work, and contracts.
+//! What tests share: fakes of the outside world, components at work, contracts, and the real programs at the
+//! other end.
 
 mod channel;
 pub mod contract;
 mod fake_disk;
+pub mod peer;
 mod running;
 mod spark_peer;
 

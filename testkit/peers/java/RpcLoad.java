@@ -1,0 +1,113 @@
+import java.io.FileReader;
+import java.io.FileWriter;
+import java.io.Writer;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flume.Event;
+import org.apache.flume.EventDeliveryException;
+import org.apache.flume.FlumeException;
+import org.apache.flume.api.RpcClient;
+import org.apache.flume.api.RpcClientFactory;
+import org.apache.flume.event.EventBuilder;
+
+/**
+ * Sends events by Flume's own client and writes down what was acknowledged.
+ *
+ * <p>{@code RpcLoad CLIENT.PROPERTIES ACKNOWLEDGED [key=value…]}. The body of an event is {@code <prefix><number>}, filled
+ * up to {@code body} bytes with dots. A batch that fails is sent again, by a new client if the old one is not active any
+ * more, until it was refused {@code attempts} times: then the program ends with 3. ACKNOWLEDGED gets the ids of each
+ * batch as soon as it is acknowledged; REFUSED, the same name with {@code .refused}, a line for each failure.
+ */
+public final class RpcLoad {
+  public static void main(String[] args) throws Exception {
+    Map<String, String> options = new HashMap<>();
+    for (String arg : Arrays.asList(args).subList(2, args.length)) {
+      options.put(arg.substring(0, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
+    }
+    Properties properties = new Properties();
+    try (FileReader reader = new FileReader(args[0])) {
+      properties.load(reader);
+    }
+    int count = Integer.parseInt(options.getOrDefault("count", "1"));
+    int batch = Integer.parseInt(options.getOrDefault("batch", "100"));
+    int bodyBytes = Integer.parseInt(options.getOrDefault("body", "0"));
+    int headers = Integer.parseInt(options.getOrDefault("headers", "0"));
+    int attempts = Integer.parseInt(options.getOrDefault("attempts", "1000"));
+    long pauseMillis = Long.parseLong(options.getOrDefault("pause", "0"));
+    boolean single = Boolean.parseBoolean(options.getOrDefault("single", "false"));
+    boolean empty = Boolean.parseBoolean(options.getOrDefault("empty", "false"));
+    String prefix = options.getOrDefault("prefix", "e");
+
+    // Flume's client cuts a batch into several calls at batch-size, which is 100 unless it is told.
+    properties.putIfAbsent("batch-size", Integer.toString(Math.max(1, batch)));
+    RpcClient client = null;
+    try (Writer acknowledged = new FileWriter(args[1]); Writer refused = new FileWriter(args[1] + ".refused")) {
+      for (int first = 0; first < count; first += batch) {
+        StringBuilder ids = new StringBuilder();
+        List<Event> events = new ArrayList<>();
+        for (int number = first; number < Math.min(count, first + batch); number++) {
+          String id = prefix + number;
+          ids.append(id).append('\n');
+          events.add(event(id, empty, bodyBytes, headers));
+        }
+        int failures = 0;
+        while (true) {
+          try {
+            if (client == null) {
+              client = RpcClientFactory.getInstance(properties);
+            }
+            if (single) {
+              for (Event event : events) {
+                client.append(event);
+              }
+            } else {
+              client.appendBatch(events);
+            }
+            break;
+          } catch (EventDeliveryException | FlumeException failure) {
+            refused.write(ids.substring(0, ids.indexOf("\n")) + " " + story(failure) + "\n");
+            refused.flush();
+            if (++failures >= attempts) {
+              System.exit(3);
+            }
+            if (client != null && !client.isActive()) {
+              client.close();
+              client = null;
+            }
+            Thread.sleep(20);
+          }
+        }
+        acknowledged.write(ids.toString());
+        acknowledged.flush();
+        Thread.sleep(pauseMillis);
+      }
+    }
+    client.close();
+    System.exit(0);
+  }
+
+  private static Event event(String id, boolean empty, int bodyBytes, int headers) {
+    byte[] name = id.getBytes(StandardCharsets.UTF_8);
+    byte[] body = empty ? new byte[0] : Arrays.copyOf(name, Math.max(name.length, bodyBytes));
+    Arrays.fill(body, Math.min(name.length, body.length), body.length, (byte) '.');
+    Map<String, String> map = new HashMap<>();
+    for (int header = 0; header < headers; header++) {
+      map.put("h" + header, "value of " + header);
+    }
+    return EventBuilder.withBody(body, map);
+  }
+
+  /** The messages of a failure and of its causes, in one line. */
+  private static String story(Throwable failure) {
+    StringBuilder story = new StringBuilder();
+    for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
+      story.append(story.length() == 0 ? "" : " < ").append(cause.toString().replace('\n', ' '));
+    }
+    return story.toString();
+  }
+}

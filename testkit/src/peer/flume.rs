@@ -1,0 +1,123 @@
+//! An agent of Apache Flume.
+
+use std::fs;
+use std::time::Instant;
+
+use super::classpath::ClassPath;
+use super::driver::java;
+use super::place::Place;
+use super::process::Peer;
+
+/// Which Flume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// 1.11.0.
+    V1_11,
+    /// 1.9.0.
+    V1_9,
+    /// 1.9.0 with the Spark sink 1.6.1, as in the tutorial's time.
+    V1_9WithOldSparkSink,
+}
+
+/// A running agent, named `a1`. Its directory stays as long as this value, whether it runs or not.
+#[derive(Debug)]
+pub struct Flume {
+    version: Version,
+    place: Place,
+    peer: Option<Peer>,
+}
+
+const IN_USE: &str = "Address already in use";
+const ATTEMPTS: usize = 3;
+
+// === impl Version ===
+
+impl Version {
+    fn class_path(self) -> ClassPath {
+        match self {
+            Self::V1_11 => ClassPath::Flume111WithSparkSink,
+            Self::V1_9 => ClassPath::Flume19WithSparkSink,
+            Self::V1_9WithOldSparkSink => ClassPath::Flume19WithOldSparkSink,
+        }
+    }
+
+    /// Flume's client of this version.
+    pub fn client(self) -> ClassPath {
+        match self {
+            Self::V1_11 => ClassPath::Flume111,
+            Self::V1_9 | Self::V1_9WithOldSparkSink => ClassPath::Flume19,
+        }
+    }
+}
+
+// === impl Flume ===
+
+impl Flume {
+    /// Starts an agent with these properties of `a1`, which name directories and ports of its [`Place`], and waits until it
+    /// listens on all of these ports. With other ports once more if somebody else took one.
+    #[track_caller]
+    pub fn agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
+        let mut flume = Self { version, place: Place::new(), peer: None };
+        let mut attempts = 1..ATTEMPTS;
+        loop {
+            let text = properties(&mut flume.place);
+            fs::write(flume.place.path("flume.properties"), text).unwrap();
+            match flume.launch() {
+                Ok(()) => return flume,
+                Err(log) if log.contains(IN_USE) && attempts.next().is_some() => flume.place.forget_ports(),
+                Err(log) => panic!("{log}"),
+            }
+        }
+    }
+
+    /// Starts it again, over what it left.
+    #[track_caller]
+    pub fn start(&mut self) {
+        assert!(self.peer.is_none(), "it runs");
+        self.launch().unwrap_or_else(|log| panic!("{log}"));
+    }
+
+    /// Its log if it does not come up.
+    fn launch(&mut self) -> Result<(), String> {
+        let begun = Instant::now();
+        let mut command =
+            java(self.place.dir(), &self.version.class_path().jars(), "org.apache.flume.node.Application");
+        command.args(["--name", "a1", "--no-reload-conf", "--conf-file"]).arg(self.place.path("flume.properties"));
+        let mut peer = Peer::start("flume", self.place.dir(), &command);
+        for port in self.place.all_ports() {
+            peer.listens(port).map_err(|why| format!("nobody listens on {port}: {why}\n{}", peer.log_tail()))?;
+        }
+        // Somebody else may listen there.
+        if peer.log().contains(IN_USE) {
+            return Err(peer.log_tail());
+        }
+        println!("flume {:?} ready after {:?}", self.version, begun.elapsed());
+        self.peer = Some(peer);
+        Ok(())
+    }
+
+    /// Where it lives.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The port that its properties asked for under this name.
+    pub fn port(&self, name: &str) -> u16 {
+        self.place.chosen_port(name)
+    }
+
+    /// The process.
+    pub fn peer(&mut self) -> &mut Peer {
+        self.peer.as_mut().expect("it runs")
+    }
+
+    /// Kills it with -9.
+    pub fn kill(&mut self) {
+        self.peer.take().expect("it runs").kill();
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self) {
+        self.peer.take().expect("it runs").stop();
+    }
+}

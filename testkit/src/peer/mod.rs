@@ -1,0 +1,36 @@
+//! The real programs that Millstream works with, started by tests.
+//!
+//! Maven fetches them once into `<target directory>/peers` ([`classpath`]); a peer is a child process in a directory of its
+//! own ([`Peer`]), behind a guard that ends it when the test ends in any way. Java programs of our own
+//! (`testkit/peers/java/`) drive the classes of the real ones ([`driver`]).
+//!
+//! A peer that cannot be fetched or started fails its test and shows what it said.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
+
+mod classpath;
+mod driver;
+mod flume;
+mod jdk;
+mod place;
+mod process;
+mod spark;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use classpath::ClassPath;
+pub use driver::{AvroReceiver, RpcLoad, SparkSinkClient, driver};
+pub use flume::{Flume, Version};
+pub use place::{Place, free_port};
+pub use process::Peer;
+pub use spark::{Mode, SparkWordCount};
+
+/// How long a test waits for a Java program: ten times what the slowest needs on two idle cores.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `<target directory>/peers`, of the running test.
+fn peers_dir() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    // <target directory>/<profile>/deps/<test>
+    test.ancestors().nth(3).expect("a test lies in its target directory").join("peers")
+}
