@@ -1,0 +1,210 @@
+//! The client's side of one connection.
+//!
+//! A peer of ours takes several calls at once; from a foreign one each answer is waited for before the next call. A client
+//! that failed is of no further use: connect again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use millstream_core::{Error, Result};
+use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome, Protocol, Response};
+use millstream_wire::names::Peer;
+use millstream_wire::netty::{FrameDecoder, encode_frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::buffers::Buffers;
+use crate::transport::{Reading, Wrapping, Writing};
+
+/// Whom to call, and how long to wait.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// For the connection and its TLS.
+    pub connect_timeout: Duration,
+    /// From sending a call until its answer.
+    pub request_timeout: Duration,
+    /// TLS and compression.
+    pub wrapping: Wrapping<TlsConnector>,
+    /// What is spoken.
+    pub protocol: Arc<Protocol>,
+}
+
+/// A connection to a server.
+pub struct Client {
+    address: String,
+    reading: Reading,
+    writing: Writing,
+    rpc: ClientConnection,
+    frames: FrameDecoder,
+    chunk: BytesMut,
+    serial: u32,
+    /// Calls that are not answered, or whose answer was not asked for, oldest first.
+    open: VecDeque<Open>,
+    peer: Option<Peer>,
+    request_timeout: Duration,
+}
+
+struct Open {
+    serial: u32,
+    deadline: Instant,
+    response: Option<Response>,
+}
+
+// === impl Client ===
+
+impl Client {
+    /// Connects. Hands are shaken with the first call.
+    ///
+    /// # Errors
+    /// `Net`.
+    pub async fn connect(settings: &ClientSettings) -> Result<Self> {
+        let address = format!("{}:{}", settings.host, settings.port);
+        let connecting = async {
+            let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
+            // Calls must not wait for each other; a socket that cannot be told so still works.
+            let _ = stream.set_nodelay(true);
+            settings.wrapping.connect(stream, &settings.host).await
+        };
+        let connected = timeout(settings.connect_timeout, connecting).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let (reading, writing) = connected.map_err(|error| Error::net("connect", &address, error))?;
+        Ok(Self {
+            address,
+            reading,
+            writing,
+            rpc: ClientConnection::new(Arc::clone(&settings.protocol)),
+            frames: FrameDecoder::default(),
+            chunk: BytesMut::new(),
+            serial: 0,
+            open: VecDeque::new(),
+            peer: None,
+            request_timeout: settings.request_timeout,
+        })
+    }
+
+    /// The server, where it is one of ours; known from the first answer on.
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// How many calls may be open: one until hands are shaken, and with a foreign server.
+    pub fn most_open(&self) -> usize {
+        let pipelined = self.rpc.is_established() && self.peer.as_ref().is_some_and(|peer| peer.pipelined);
+        if pipelined { MOST_OPEN } else { 1 }
+    }
+
+    /// Calls that are open.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Sends a call. Who calls again must keep to [`Self::most_open`].
+    ///
+    /// # Errors
+    /// `Net`; `Corrupt` when a second call is made before hands are shaken.
+    pub async fn send(&mut self, meta: Metadata, message: &str, params: Bytes) -> Result<()> {
+        let parts = self.rpc.call(meta, message, params)?;
+        let deadline = Instant::now() + self.request_timeout;
+        let serial = self.write(parts, deadline).await?;
+        self.open.push_back(Open { serial, deadline, response: None });
+        Ok(())
+    }
+
+    /// The answer to the oldest call that is open; without one, none ever comes.
+    ///
+    /// # Errors
+    /// `Net`, when the time is up too; `Corrupt`.
+    pub async fn answer(&mut self) -> Result<Response> {
+        loop {
+            let Some(oldest) = self.open.front_mut() else { return std::future::pending().await };
+            if let Some(response) = oldest.response.take() {
+                self.open.pop_front();
+                return Ok(response);
+            }
+            let deadline = oldest.deadline;
+            let frame = loop {
+                if let Some(frame) = self.frames.next_frame()? {
+                    break frame;
+                }
+                let read = timeout_at(deadline, self.read()).await;
+                read.unwrap_or_else(|_| Err(Error::net("answer from", &self.address, io::ErrorKind::TimedOut.into())))?;
+            };
+            let outcome = self.rpc.response(frame.payload)?;
+            let Some(index) = self.open.iter().position(|open| open.serial == frame.serial) else {
+                return Err(Error::corrupt(
+                    &self.address,
+                    format!("an answer to call {}, which is not open", frame.serial),
+                ));
+            };
+            match outcome {
+                Outcome::Answered(response) => {
+                    if self.peer.is_none() {
+                        self.peer = Peer::from_meta(&response.meta);
+                    }
+                    self.open[index].response = Some(response);
+                }
+                Outcome::Resend(parts) => self.open[index].serial = self.write(parts, deadline).await?,
+            }
+        }
+    }
+
+    /// Sends a call and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Self::send`] and [`Self::answer`].
+    pub async fn call(&mut self, meta: Metadata, message: &str, params: Bytes) -> Result<Response> {
+        self.send(meta, message, params).await?;
+        self.answer().await
+    }
+
+    /// Says goodbye.
+    pub async fn close(mut self) {
+        // The server may be gone, and sees the end of the connection anyway.
+        let _ = timeout(CLOSE_TIMEOUT, self.writing.shutdown()).await;
+    }
+
+    async fn write(&mut self, parts: Vec<Bytes>, deadline: Instant) -> Result<u32> {
+        self.serial = self.serial.wrapping_add(1);
+        let mut buffers = Buffers::default();
+        buffers.extend(encode_frame(self.serial, parts));
+        let written = async {
+            self.writing.write_all_buf(&mut buffers).await?;
+            self.writing.flush().await
+        };
+        let written = timeout_at(deadline, written).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        written.map_err(|error| Error::net("write", &self.address, error))?;
+        Ok(self.serial)
+    }
+
+    async fn read(&mut self) -> Result<()> {
+        self.chunk.reserve(CHUNK_BYTES);
+        let len = self.reading.read_buf(&mut self.chunk).await;
+        let len = len.map_err(|error| Error::net("read", &self.address, error))?;
+        if len == 0 {
+            return Err(Error::net("read", &self.address, io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.frames.push(self.chunk.split().freeze());
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("address", &self.address).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// Calls on their way to a peer of ours.
+const MOST_OPEN: usize = 32;
+/// Answers are a few bytes.
+const CHUNK_BYTES: usize = 4 << 10;
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,0 +1,201 @@
+//! The server's side: accepts peers and has their calls executed.
+//!
+//! # Order
+//! The calls of a connection are executed in the order in which they came, and answered in that order; several may be
+//! open.
+//!
+//! # Memory
+//! Whatever peers claim or send, all connections together keep at most [`ServerLimits::memory_bytes`] of unfinished frames
+//! beyond a small share for each. A peer that stops in the middle of a frame is disconnected.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use millstream_core::{Error, Fut, Result, StopToken};
+use millstream_wire::avro_rpc::{Metadata, Protocol};
+use millstream_wire::netty::FrameLimits;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_rustls::TlsAcceptor;
+
+use crate::connection;
+use crate::transport::Wrapping;
+
+/// Executes calls.
+pub trait Service: Send + Sync + 'static {
+    /// What is spoken, for the handshake.
+    fn protocol(&self) -> Arc<Protocol>;
+
+    /// Executes a call. The next one of the same connection is read after this resolved: what is waited for here holds up
+    /// the peer. The answer itself may take longer; meanwhile further calls are executed.
+    fn execute(self: Arc<Self>, call: Call) -> Fut<'static, Pending>;
+
+    /// Whether a peer may connect at all.
+    fn admits(&self, _peer: SocketAddr) -> bool {
+        true
+    }
+
+    /// A peer connected.
+    fn opened(&self, _peer: SocketAddr) {}
+
+    /// A connection ended, well or not.
+    fn closed(&self, _peer: SocketAddr, _outcome: &Result<()>) {}
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    /// Call metadata.
+    pub meta: Metadata,
+    /// Name of the message, as sent.
+    pub message: String,
+    /// The parameters, undecoded.
+    pub params: Bytes,
+    /// Who calls.
+    pub peer: SocketAddr,
+}
+
+/// An answer to come.
+pub struct Pending(pub(crate) Fut<'static, Reply>);
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    /// Call metadata.
+    pub meta: Metadata,
+    /// The encoded answer, or an error's text, which Java's clients throw.
+    pub result: Result<Bytes, String>,
+}
+
+/// What peers may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Of one frame.
+    pub frame: FrameLimits,
+    /// Bytes of unfinished frames and of calls that wait for their execution, over all connections. Default 256 MiB.
+    pub memory_bytes: usize,
+    /// After so long without a byte in the middle of a frame the peer is disconnected. Default 60 s.
+    pub stall: Duration,
+}
+
+/// A listening server.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    wrapping: Wrapping<TlsAcceptor>,
+    limits: ServerLimits,
+}
+
+/// What the connections of a server share.
+pub(crate) struct Shared<S> {
+    pub(crate) service: Arc<S>,
+    pub(crate) wrapping: Wrapping<TlsAcceptor>,
+    pub(crate) limits: ServerLimits,
+    /// Units of [`connection::UNIT_BYTES`].
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) stop: StopToken,
+}
+
+// === impl Pending ===
+
+impl Pending {
+    /// What resolves to the answer.
+    pub fn new(answer: impl Future<Output = Reply> + Send + 'static) -> Self {
+        Self(Box::pin(answer))
+    }
+
+    /// An answer that is known already.
+    pub fn ready(reply: Reply) -> Self {
+        Self::new(std::future::ready(reply))
+    }
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    /// An answer without metadata.
+    pub fn ok(datum: Bytes) -> Self {
+        Self { meta: Metadata::new(), result: Ok(datum) }
+    }
+
+    /// An error without metadata.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { meta: Metadata::new(), result: Err(text.into()) }
+    }
+}
+
+// === impl ServerLimits ===
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self { frame: FrameLimits::default(), memory_bytes: 256 << 20, stall: Duration::from_secs(60) }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Serves on a socket that listens already.
+    pub fn new(listener: TcpListener, wrapping: Wrapping<TlsAcceptor>, limits: ServerLimits) -> Self {
+        Self { listener, wrapping, limits }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// `Net` when the socket cannot name its address.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|error| Error::net("listen", "socket", error))
+    }
+
+    /// Serves until asked to stop; then no further call is read, and those under way are answered, within 2 s.
+    pub async fn serve<S: Service>(self, service: Arc<S>, stop: StopToken) {
+        let memory = Semaphore::new(self.limits.memory_bytes.div_ceil(connection::UNIT_BYTES));
+        let Self { listener, wrapping, limits } = self;
+        let (memory, mut stopping) = (Arc::new(memory), stop.clone());
+        let shared = Arc::new(Shared { service, wrapping, limits, memory, stop });
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stopping.stopped() => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    // Closed at once, without a word.
+                    Ok((_, peer)) if !shared.service.admits(peer) => tracing::info!(%peer, "not admitted"),
+                    Ok((stream, peer)) => _ = connections.spawn(attend(stream, peer, Arc::clone(&shared))),
+                    Err(error) => {
+                        // Out of descriptors, most likely. Those who are connected go on.
+                        tracing::warn!(%error, "accept failed");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+async fn attend<S: Service>(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared<S>>) {
+    shared.service.opened(peer);
+    tracing::debug!(%peer, "connected");
+    let outcome = connection::run(stream, peer, &shared).await;
+    shared.service.closed(peer, &outcome);
+    match outcome {
+        Ok(()) => tracing::debug!(%peer, "disconnected"),
+        Err(error) => tracing::warn!(%error, %peer, "connection ended"),
+    }
+}
+
+/// Until the next try to accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
