@@ -1,6 +1,7 @@
 //! The doors of a channel: who waits for room on the way in, and who waits for events on the way out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_core::{Error, Result, Room, RoomKeeper};
@@ -12,9 +13,9 @@ use tokio::time::timeout;
 pub(crate) struct Gate {
     pub(crate) channel: Arc<str>,
     /// Most events of one transaction.
-    pub(crate) transaction_capacity: u64,
-    /// Longest wait, for room or for events.
-    pub(crate) keep_alive: Duration,
+    transaction_capacity: AtomicU64,
+    /// Longest wait, for room or for events, in ms.
+    keep_alive_ms: AtomicU64,
     pub(crate) room: Arc<RoomKeeper>,
     /// Takers get their turn in the order in which they came; whoever has it waits for events.
     turn: Mutex<()>,
@@ -30,13 +31,37 @@ impl Gate {
         keep_alive: Duration,
         room: Arc<RoomKeeper>,
     ) -> Self {
-        Self { channel, transaction_capacity, keep_alive, room, turn: Mutex::new(()), arrived: Notify::new() }
+        let (transaction_capacity, keep_alive_ms) = (AtomicU64::new(transaction_capacity), AtomicU64::new(0));
+        let gate =
+            Self { channel, transaction_capacity, keep_alive_ms, room, turn: Mutex::new(()), arrived: Notify::new() };
+        gate.set_keep_alive(keep_alive);
+        gate
+    }
+
+    pub(crate) fn transaction_capacity(&self) -> u64 {
+        self.transaction_capacity.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_ms.load(Ordering::Relaxed))
+    }
+
+    /// Puts other limits into force, for whoever comes from now on.
+    pub(crate) fn set(&self, transaction_capacity: u64, keep_alive: Duration) {
+        self.transaction_capacity.store(transaction_capacity, Ordering::Relaxed);
+        self.set_keep_alive(keep_alive);
+    }
+
+    fn set_keep_alive(&self, keep_alive: Duration) {
+        let ms = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
+        self.keep_alive_ms.store(ms, Ordering::Relaxed);
     }
 
     /// See [`millstream_core::Channel::reserve`].
     pub(crate) async fn reserve(&self, events: u64, bytes: u64) -> Result<Room> {
-        if events > self.transaction_capacity {
-            let (channel, limit) = (Arc::clone(&self.channel), self.transaction_capacity);
+        let limit = self.transaction_capacity();
+        if events > limit {
+            let channel = Arc::clone(&self.channel);
             return Err(Error::BatchTooLarge { channel, events, limit });
         }
         let mut granted = self.room.ask(events, bytes);
@@ -44,7 +69,7 @@ impl Gate {
         if let Ok(room) = granted.try_recv() {
             return Ok(room);
         }
-        if let Ok(Ok(room)) = timeout(self.keep_alive, granted).await {
+        if let Ok(Ok(room)) = timeout(self.keep_alive(), granted).await {
             return Ok(room);
         }
         let (queued_events, queued_bytes) = self.room.used();

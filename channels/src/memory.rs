@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use millstream_core::{
     Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, IntervalSet, Kind, Limit, OpenTake, OptionSpec, Options,
-    Result, Room, RoomKeeper, Take, Ticket, optional,
+    Reconfigure, Result, Room, RoomKeeper, Take, Ticket, optional,
 };
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -86,10 +86,18 @@ struct Open {
     pieces: Vec<Piece>,
 }
 
-// === impl MemoryChannel ===
+/// The options, typed.
+struct Bounds {
+    capacity: u64,
+    transaction: u64,
+    keep_alive: Duration,
+    bytes: u64,
+}
 
-impl MemoryChannel {
-    fn from_options(name: Arc<str>, options: &Options) -> Result<Self> {
+// === impl Bounds ===
+
+impl Bounds {
+    fn of(options: &Options) -> Result<Self> {
         let (capacity, transaction) = (options.int::<u64>("capacity")?, options.int::<u64>("transactionCapacity")?);
         if transaction > capacity {
             let problem = format!("expected at most capacity, {capacity}, got {transaction}");
@@ -99,7 +107,16 @@ impl MemoryChannel {
             0 => u64::MAX,
             bytes => bytes,
         };
-        Self::open(name, capacity, transaction, options.seconds("keep-alive")?, bytes)
+        Ok(Self { capacity, transaction, keep_alive: options.seconds("keep-alive")?, bytes })
+    }
+}
+
+// === impl MemoryChannel ===
+
+impl MemoryChannel {
+    fn from_options(name: Arc<str>, options: &Options) -> Result<Self> {
+        let Bounds { capacity, transaction, keep_alive, bytes } = Bounds::of(options)?;
+        Self::open(name, capacity, transaction, keep_alive, bytes)
     }
 
     fn open(name: Arc<str>, capacity: u64, transaction: u64, keep_alive: Duration, bytes: u64) -> Result<Self> {
@@ -138,13 +155,13 @@ impl Channel for MemoryChannel {
 
     fn take(&self, limit: Limit) -> Fut<'_, Result<Take>> {
         Box::pin(async move {
-            let taken = timeout(self.store.gate.keep_alive, self.next(limit)).await;
+            let taken = timeout(self.store.gate.keep_alive(), self.next(limit)).await;
             taken.unwrap_or_else(|_| Ok(Take::empty()))
         })
     }
 
     fn transaction_capacity(&self) -> u64 {
-        self.store.gate.transaction_capacity
+        self.store.gate.transaction_capacity()
     }
 
     fn totals(&self) -> ChannelTotals {
@@ -164,6 +181,15 @@ impl Channel for MemoryChannel {
     fn waiting_names(&self) -> Vec<(u128, Range<u64>)> {
         let state = self.store.state.lock();
         state.names.waiting(&state.acked, 0..state.next)
+    }
+
+    fn reconfigure(&self, options: &Options) -> Result<Option<Reconfigure>> {
+        let Bounds { capacity, transaction, keep_alive, bytes } = Bounds::of(options)?;
+        let store = Arc::clone(&self.store);
+        Ok(Some(Box::new(move || {
+            store.gate.set(transaction, keep_alive);
+            store.gate.room.resize(capacity, bytes);
+        })))
     }
 
     fn close(&self) -> Ticket {
@@ -295,6 +321,32 @@ mod tests {
         );
         assert!(refused("capacity", "0").contains("at least 1"));
         assert_eq!(refused("byteCapacity", "0"), "accepted");
+    }
+
+    #[tokio::test]
+    async fn other_options_come_into_force_while_events_stay() {
+        let channel = MemoryChannel::open("c1".into(), 2, 2, Duration::ZERO, u64::MAX).unwrap();
+        let put = async |events: u64| {
+            let batch = Batch::from_bodies(vec!["a"; usize::try_from(events).unwrap()]);
+            let room = channel.reserve(events, batch.retained_bytes()).await?;
+            channel.put(batch, room).await
+        };
+        put(2).await.unwrap();
+        let options = |capacity: &str| {
+            let setting =
+                |key: &str, value: &str| Setting { key: key.into(), value: value.into(), place: "f:1".into() };
+            let settings = [setting("capacity", capacity), setting("transactionCapacity", "5")];
+            Options::parse("a1.channels.c1", SPEC.options, &[], settings).unwrap().0
+        };
+        assert!(channel.reconfigure(&options("4")).is_err(), "transactions larger than the channel");
+        let larger = channel.reconfigure(&options("7")).unwrap().unwrap();
+        assert!(put(1).await.is_err(), "not before it is put into force");
+        larger();
+        put(5).await.unwrap();
+        assert!(put(1).await.is_err());
+        channel.reconfigure(&options("5")).unwrap().unwrap()();
+        let totals = channel.totals();
+        assert_eq!((totals.waiting_events(), totals.capacity_events, channel.transaction_capacity()), (7, 5, 5));
     }
 
     #[tokio::test]

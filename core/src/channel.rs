@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::error::Result;
+use crate::options::Options;
 use crate::room::Room;
 use crate::ticket::Ticket;
 
@@ -14,6 +15,9 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A channel, shared by its sources and sinks.
 pub type ChannelRef = Arc<dyn Channel>;
+
+/// Puts other options of a channel into force.
+pub type Reconfigure = Box<dyn FnOnce() + Send>;
 
 /// How much one take may return. It ends at whichever comes first, but always has at least one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +69,15 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
     /// Names of the events that are stored and not acknowledged, for the ledger; empty where the store gives no names.
     fn waiting_names(&self) -> Vec<(u128, std::ops::Range<u64>)> {
         Vec::new()
+    }
+
+    /// Prepares other options for a channel that keeps what it holds. `None` when it cannot take them over while it is
+    /// open: then it is closed and built anew.
+    ///
+    /// # Errors
+    /// A value that cannot be used. Nothing changes before the closure is called.
+    fn reconfigure(&self, _options: &Options) -> Result<Option<Reconfigure>> {
+        Ok(None)
     }
 
     /// Stops accepting, finishes what was accepted, and releases the store.

@@ -36,6 +36,8 @@ metric_names!(
     EventPutSuccessCount,
     EventTakeAttemptCount,
     EventTakeSuccessCount,
+    EventPutErrorCount,
+    EventTakeErrorCount,
     ConnectionCreatedCount,
     ConnectionClosedCount,
     ConnectionFailedCount,

@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 /// The bounds of one channel, in events and in retained bytes, and who waits for room.
 #[derive(Debug)]
 pub struct RoomKeeper {
-    capacity_events: u64,
-    capacity_bytes: u64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    capacity_events: u64,
+    capacity_bytes: u64,
     used_events: u64,
     used_bytes: u64,
     waiting: VecDeque<(u64, u64, oneshot::Sender<Room>)>,
@@ -35,7 +35,7 @@ pub struct Room {
 impl RoomKeeper {
     /// A keeper of that much room, all free.
     pub fn new(capacity_events: u64, capacity_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { capacity_events, capacity_bytes, state: Mutex::default() })
+        Arc::new(Self { state: Mutex::new(State { capacity_events, capacity_bytes, ..State::default() }) })
     }
 
     /// Counts what is there already, when a store is opened. It may exceed the capacity: nothing is refused that was
@@ -79,7 +79,17 @@ impl RoomKeeper {
 
     /// The bounds: events and bytes.
     pub fn capacity(&self) -> (u64, u64) {
-        (self.capacity_events, self.capacity_bytes)
+        let state = self.state.lock();
+        (state.capacity_events, state.capacity_bytes)
+    }
+
+    /// Changes the bounds. What is there stays, also where it exceeds the new ones: then nothing comes in until it fits.
+    pub fn resize(self: &Arc<Self>, capacity_events: u64, capacity_bytes: u64) {
+        {
+            let mut state = self.state.lock();
+            (state.capacity_events, state.capacity_bytes) = (capacity_events, capacity_bytes);
+        }
+        self.grant();
     }
 
     fn grant(self: &Arc<Self>) {
@@ -87,8 +97,8 @@ impl RoomKeeper {
         {
             let mut state = self.state.lock();
             while let Some(&(events, bytes, _)) = state.waiting.front() {
-                let fits_events = state.used_events + events <= self.capacity_events;
-                let fits_bytes = state.used_bytes + bytes <= self.capacity_bytes || state.used_bytes == 0;
+                let fits_events = state.used_events + events <= state.capacity_events;
+                let fits_bytes = state.used_bytes + bytes <= state.capacity_bytes || state.used_bytes == 0;
                 let fits = fits_events && fits_bytes;
                 let asker_left = state.waiting.front().is_some_and(|(_, _, sender)| sender.is_closed());
                 if !(asker_left || fits) {
@@ -173,6 +183,22 @@ mod tests {
         let mut next = keeper.ask(1, 1);
         drop(held);
         assert!(next.try_recv().is_ok());
+    }
+
+    #[test]
+    fn bounds_that_change_let_in_who_waits_and_take_nothing_away() {
+        let keeper = RoomKeeper::new(4, 100);
+        keeper.ask(4, 10).try_recv().expect("room").keep(4, 10);
+        let mut waiting = keeper.ask(2, 10);
+        keeper.resize(6, 100);
+        let room = waiting.try_recv().expect("there is room now");
+        keeper.resize(3, 100);
+        assert_eq!((keeper.used(), keeper.capacity()), ((6, 20), (3, 100)));
+        drop(room);
+        let mut waiting = keeper.ask(1, 1);
+        assert!(waiting.try_recv().is_err(), "more is there than may be");
+        keeper.free(2, 5);
+        assert!(waiting.try_recv().is_ok());
     }
 
     #[test]

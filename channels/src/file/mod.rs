@@ -119,7 +119,7 @@ impl Channel for FileChannel {
 
     fn take(&self, limit: Limit) -> Fut<'_, Result<Take>> {
         Box::pin(async move {
-            let taken = timeout(self.store.gate.keep_alive, self.next(limit)).await;
+            let taken = timeout(self.store.gate.keep_alive(), self.next(limit)).await;
             taken.unwrap_or_else(|_| Ok(Take::empty()))
         })
     }
@@ -133,7 +133,7 @@ impl Channel for FileChannel {
     }
 
     fn transaction_capacity(&self) -> u64 {
-        self.store.gate.transaction_capacity
+        self.store.gate.transaction_capacity()
     }
 
     fn totals(&self) -> ChannelTotals {
