@@ -8,6 +8,7 @@ pub mod memory;
 mod names;
 mod queue;
 mod random;
+mod received;
 
 use millstream_core::ChannelSpec;
 

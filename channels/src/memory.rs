@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{
-    Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, IntervalSet, Kind, Limit, OpenTake, OptionSpec, Options,
-    Reconfigure, Result, Room, RoomKeeper, Take, Ticket, optional,
+    Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, IntervalSet, Kind, Limit, NameSet, OpenTake, OptionSpec,
+    Options, Reconfigure, Result, Room, RoomKeeper, Take, Ticket, optional,
 };
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -69,6 +69,8 @@ struct State {
     /// Sequences of events that were delivered.
     acked: IntervalSet,
     names: Names,
+    /// Names that events came with, as long as they may come again.
+    received: NameSet,
     incarnation: u128,
     /// Puts of which an event is left, by first sequence: their bytes stay until the last one is delivered.
     puts: BTreeMap<u64, Put>,
@@ -125,7 +127,16 @@ impl MemoryChannel {
         names.open(incarnation, 0);
         let (queue, acked) = (Queue::default(), IntervalSet::new());
         let gate = Gate::new(name, transaction, keep_alive, RoomKeeper::new(capacity, bytes));
-        let state = State { queue, next: 0, acked, names, incarnation, puts: BTreeMap::new(), closed: false };
+        let state = State {
+            queue,
+            next: 0,
+            acked,
+            names,
+            received: NameSet::default(),
+            incarnation,
+            puts: BTreeMap::new(),
+            closed: false,
+        };
         Ok(Self { store: Arc::new(Store { gate, state: Mutex::new(state) }) })
     }
 
@@ -203,17 +214,22 @@ impl Channel for MemoryChannel {
 
 impl Store {
     fn put(&self, batch: Batch, room: Room) -> Result<()> {
-        let (events, bytes) = (batch.len() as u64, batch.retained_bytes());
         let mut state = self.state.lock();
         if state.closed {
             return Err(self.stopped());
         }
+        let batch = if batch.has_names() { state.received.trim(&batch).compact() } else { batch };
+        let (events, bytes) = (batch.len() as u64, batch.retained_bytes());
+        state.received.collapse(batch.low_water(), |_| false);
         if events == 0 {
             return Ok(());
         }
         let first = state.next;
         let batch = if batch.has_names() {
             state.names.record(first, &batch, &batch.names());
+            for (incarnation, range) in batch.name_ranges() {
+                state.received.insert(incarnation, range);
+            }
             batch
         } else {
             batch.named(state.incarnation, first)

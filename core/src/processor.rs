@@ -137,17 +137,19 @@ fn chosen(batch: &Batch, rows: &[u32]) -> Batch {
     batch.filter(|index| rows.binary_search(&(index as u32)).is_ok())
 }
 
-/// The names of a copy: the same sequences under incarnations of their own.
+/// The names of a copy: the same sequences under incarnations of their own, and the sender's marks on them.
 fn branched(batch: Batch, branch: u64) -> Batch {
     if !batch.has_names() {
         return batch;
     }
+    let marks = batch.low_water().iter().map(|&(incarnation, low)| (branch_incarnation(incarnation, branch), low));
+    let marks: Vec<(u128, u64)> = marks.collect();
     let runs = batch.names().into_iter().map(|mut run| {
         run.incarnation = branch_incarnation(run.incarnation, branch);
         run
     });
     let runs = runs.collect();
-    batch.with_names(runs)
+    batch.with_names(runs).with_low_water(marks)
 }
 
 /// Mixes a branch number into an incarnation (splitmix64 over each half); the same inputs always give the same id. The

@@ -108,7 +108,7 @@ impl Draining {
         let full = take.events() >= self.limit.events;
         self.count(if full { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount }, 1);
         self.count(MetricName::EventDrainAttemptCount, events);
-        let batches: Arc<[Batch]> = take.batches().into();
+        let batches = with_marks(&take);
         if let Err(error) = self.sink.deliver(batches).await {
             self.count(MetricName::EventWriteFail, 1);
             drop(take);
@@ -148,6 +148,15 @@ impl Draining {
     fn count(&self, name: MetricName, by: u64) {
         self.cx.status.count(name, by);
     }
+}
+
+/// The batches of a take; the first one carries the channel's low-water marks, for sinks whose peers know names.
+fn with_marks(take: &Take) -> Arc<[Batch]> {
+    let mut batches = take.batches().to_vec();
+    if let (Some(first), false) = (batches.first_mut(), take.low_water().is_empty()) {
+        *first = first.clone().with_low_water(take.low_water());
+    }
+    batches.into()
 }
 
 /// Waits for commits in order and reports those that fail: these events may be delivered again after a restart.

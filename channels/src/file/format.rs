@@ -5,13 +5,16 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_core::{Batch, Error, IntervalSet, Result};
+use millstream_core::{Batch, Error, IntervalSet, Known, NameSet, Result};
 
 use crate::names::{Foreign, Names, Opening};
 
 /// Kind of a record that holds a put, or acknowledged ranges.
 pub(super) const RECORD: u8 = 1;
+/// Of both snapshots.
 const VERSION: u8 = 1;
+/// Of the log's snapshot, with the names received.
+const LOG_VERSION: u8 = 2;
 /// Bytes before the batch.
 const HEAD_LEN: usize = 16;
 
@@ -24,6 +27,8 @@ pub(super) struct LogSnapshot {
     pub(super) origins: HashMap<Arc<str>, u64>,
     pub(super) dropped: BTreeMap<Arc<str>, u64>,
     pub(super) names: Names,
+    /// Names that events came with, as long as they may come again.
+    pub(super) received: NameSet,
 }
 
 /// One put, as read back.
@@ -72,7 +77,7 @@ impl PutRecord {
 
 impl LogSnapshot {
     pub(super) fn encode(&self) -> Bytes {
-        let mut out = Writer(vec![VERSION]);
+        let mut out = Writer(vec![LOG_VERSION]);
         [self.store, self.next, self.body_bytes].into_iter().for_each(|number| out.u64(number));
         out.count(self.origins.len());
         for (origin, end) in &self.origins {
@@ -96,6 +101,13 @@ impl LogSnapshot {
             out.0.extend_from_slice(&run.incarnation.to_le_bytes());
             out.u64(run.name);
         }
+        out.count(self.received.iter().len());
+        for (incarnation, known) in self.received.iter() {
+            out.0.extend_from_slice(&incarnation.to_le_bytes());
+            out.u64(known.floor);
+            out.count(known.above.ranges().count());
+            known.above.ranges().for_each(|range| out.range(range));
+        }
         out.0.into()
     }
 
@@ -104,11 +116,11 @@ impl LogSnapshot {
     /// # Errors
     /// `Mismatch` for a later version; `Corrupt`, where a checksum was right: written by something else.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
-        Self::read(Reader(bytes)).ok_or_else(|| unknown("log snapshot", bytes))
+        Self::read(Reader(bytes)).ok_or_else(|| unknown("log snapshot", bytes, LOG_VERSION))
     }
 
     fn read(mut reader: Reader<'_>) -> Option<Self> {
-        reader.version()?;
+        let [version] = reader.array()?;
         let (store, next, body_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let mut snapshot = Self { store, next, body_bytes, ..Self::default() };
         for _ in 0..reader.u32()? {
@@ -125,6 +137,11 @@ impl LogSnapshot {
             let (first, events) = (reader.u64()?, reader.u64()?);
             let (incarnation, name) = (reader.u128()?, reader.u64()?);
             snapshot.names.foreign.push_back(Foreign { first, events, incarnation, name });
+        }
+        match version {
+            VERSION => {}
+            LOG_VERSION => snapshot.received = reader.name_set()?,
+            _ => return None,
         }
         reader.0.is_empty().then_some(snapshot)
     }
@@ -174,16 +191,16 @@ pub(super) fn read_ack_snapshot(bytes: &[u8]) -> Result<(u64, IntervalSet)> {
         }
         reader.0.is_empty().then_some((store, acked))
     };
-    read(Reader(bytes)).ok_or_else(|| unknown("ack snapshot", bytes))
+    read(Reader(bytes)).ok_or_else(|| unknown("ack snapshot", bytes, VERSION))
 }
 
-fn unknown(what: &str, bytes: &[u8]) -> Error {
+fn unknown(what: &str, bytes: &[u8], newest: u8) -> Error {
     match bytes.first() {
-        Some(&later) if later > VERSION => Error::mismatch(
+        Some(&later) if later > newest => Error::mismatch(
             what,
-            format!("is of version {later}, this program reads up to {VERSION}; run the program that wrote it"),
+            format!("is of version {later}, this program reads up to {newest}; run the program that wrote it"),
         ),
-        _ => Error::corrupt(what, format!("{} bytes that are not one of version {VERSION}", bytes.len())),
+        _ => Error::corrupt(what, format!("{} bytes that are not one of version {newest}", bytes.len())),
     }
 }
 
@@ -242,6 +259,19 @@ impl Reader<'_> {
         Some(String::from_utf8_lossy(text).into())
     }
 
+    fn name_set(&mut self) -> Option<NameSet> {
+        let mut received = Vec::new();
+        for _ in 0..self.u32()? {
+            let (incarnation, floor) = (self.u128()?, self.u64()?);
+            let mut above = IntervalSet::new();
+            for _ in 0..self.u32()? {
+                above.insert(self.range()?);
+            }
+            received.push((incarnation, Known { floor, above }));
+        }
+        Some(received.into_iter().collect())
+    }
+
     fn range(&mut self) -> Option<Range<u64>> {
         Some(self.u64()?..self.u64()?)
     }
@@ -264,9 +294,14 @@ mod tests {
             origins: [("8:1:2".into(), 77), ("é".into(), 1)].into(),
             dropped: [("rule".into(), 4)].into(),
             names,
+            received: [(1 << 100, Known { floor: 3, above: [4..6, 8..9].into_iter().collect() })].into_iter().collect(),
         };
         let bytes = snapshot.encode();
         assert_eq!(LogSnapshot::decode(&bytes).unwrap(), snapshot);
+        let none = LogSnapshot { received: NameSet::default(), ..snapshot };
+        let bytes_of_none = none.encode();
+        let as_version_1 = [&[VERSION], &bytes_of_none[1..bytes_of_none.len() - 4]].concat();
+        assert_eq!(LogSnapshot::decode(&as_version_1).unwrap(), none);
         let acked: IntervalSet = [0..5, 9..12].into_iter().collect();
         let acks = ack_snapshot(3, &acked);
         assert_eq!(read_ack_snapshot(&acks).unwrap(), (3, acked));

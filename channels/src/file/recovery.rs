@@ -16,6 +16,7 @@ use super::store::{Segment, State, Store};
 use crate::gate::Gate;
 use crate::queue::Queue;
 use crate::random::random;
+use crate::received::Received;
 
 /// Bytes that may be on their way to the disk.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
@@ -69,6 +70,7 @@ impl Store {
             stored_body_bytes: log.snapshot.body_bytes,
             origins: Origins::starting_at(positions),
             names,
+            received: Received::starting_at(log.snapshot.received),
             acked,
             acks: Default::default(),
             in_flight: VecDeque::new(),
@@ -200,6 +202,9 @@ impl Log {
             .all(|run| run.incarnation == opening && run.first == put.first.wrapping_add(u64::from(run.first_row)));
         if !own {
             snapshot.names.record(put.first, &put.batch, &runs);
+            for (incarnation, range) in put.batch.name_ranges() {
+                snapshot.received.insert(incarnation, range);
+            }
         }
         snapshot.next = snapshot.next.max(put.end());
         snapshot.body_bytes += put.batch.body_bytes();

@@ -16,6 +16,7 @@ use super::origins::Origins;
 use crate::gate::Gate;
 use crate::names::Names;
 use crate::queue::{Piece, Queue};
+use crate::received::Received;
 
 /// Bytes of stored events that are kept in memory for sinks that keep up. Beyond, they are read back when their turn comes.
 pub(super) const MEMORY_BYTES: u64 = 8 << 20;
@@ -51,6 +52,7 @@ pub(super) struct State {
     pub(super) stored_body_bytes: u64,
     pub(super) origins: Origins,
     pub(super) names: Names,
+    pub(super) received: Received,
     pub(super) acked: IntervalSet,
     /// Held by open takes.
     pub(super) open: IntervalSet,
@@ -74,6 +76,8 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct InFlight {
     piece: Piece,
+    /// Whether the events came with their names.
+    foreign: bool,
     location: Location,
     /// Retained while on its way.
     bytes: u64,
@@ -112,8 +116,10 @@ impl Store {
             Ok(batch) => batch,
             Err(error) => return Ticket::ready(Err(error)),
         };
+        let batch = state.received.trim(batch);
         let is_new = batch.coverage().is_some_and(|coverage| state.origins.is_new(coverage));
         if batch.is_empty() && !is_new {
+            state.received.forget(batch.low_water());
             return state.wait_for_last();
         }
         let enqueued = self.enqueue(&mut state, batch, room);
@@ -142,12 +148,16 @@ impl Store {
         state.body_bytes += body_bytes;
         state.dirty = true;
         state.names.record(first, &batch, &foreign);
+        if !foreign.is_empty() {
+            state.received.enqueue(&batch);
+        }
         if let Some(coverage) = batch.coverage() {
             state.origins.enqueue(coverage);
         }
         let (resolver, put) = ticket();
-        let (piece, location) = (Piece { first, batch }, appended.location);
-        state.in_flight.push_back(InFlight { piece, location, bytes, body_bytes, waiting: vec![resolver] });
+        let (piece, location, foreign) = (Piece { first, batch }, appended.location, !foreign.is_empty());
+        let waiting = vec![resolver];
+        state.in_flight.push_back(InFlight { piece, foreign, location, bytes, body_bytes, waiting });
         if appended.wants_roll {
             self.roll(state);
         }
@@ -188,6 +198,7 @@ impl Store {
             origins: enqueued.ends.clone(),
             dropped: enqueued.dropped.clone(),
             names: state.names.clone(),
+            received: state.received.enqueued().clone(),
         }
     }
 
@@ -237,6 +248,9 @@ impl State {
         if let Some(coverage) = batch.coverage() {
             self.origins.store(coverage);
         }
+        if put.foreign {
+            self.received.store(&batch);
+        }
         self.stored = first + batch.len() as u64;
         self.stored_body_bytes += put.body_bytes;
         if batch.is_empty() || self.backlog.is_some() {
@@ -281,6 +295,7 @@ impl State {
         self.next = self.stored;
         self.body_bytes = self.stored_body_bytes;
         self.names.cut(self.stored);
+        self.received.fail();
         put.waiting
     }
 }

@@ -66,7 +66,7 @@ impl SlabBuilder {
         let slab = self.slab;
         assert!(slab.ends.is_empty() || slab.ends.len() == slab.rows.len(), "every row has a position, or none has");
         let selection = Selection::Range(0..slab.rows.len() as u32);
-        Batch { slab: Arc::new(slab), selection, overlay: None, names: Names::None, coverage: None }
+        Batch { slab: Arc::new(slab), selection, overlay: None, names: Names::None, coverage: None, low_water: None }
     }
 
     fn check(&self, span: &Range<usize>) {

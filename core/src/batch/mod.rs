@@ -98,6 +98,7 @@ pub struct Batch {
     overlay: Option<Arc<Vec<CommonHeader>>>,
     names: Names,
     coverage: Option<Arc<Coverage>>,
+    low_water: Option<Arc<[(u128, u64)]>>,
 }
 
 // === impl Batch ===
@@ -140,7 +141,8 @@ impl Batch {
         (0..self.len()).map(|index| EventRef { batch: self, row: self.row(index) })
     }
 
-    /// Events `range` of this batch, in O(1). The coverage stays with the whole: it says what was put, not what is shown.
+    /// Events `range` of this batch, in O(1). Coverage and low-water
+    /// marks stay with the whole: they say what was put, not what is shown.
     pub fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.len(), "slice {range:?} of {}", self.len());
         let (low, high) = (range.start as u32, range.end as u32);
@@ -150,7 +152,7 @@ impl Batch {
                 Selection::Rows { rows: Arc::clone(rows), shown: shown.start + low..shown.start + high }
             }
         };
-        Self { selection, coverage: None, ..self.clone() }
+        Self { selection, coverage: None, low_water: None, ..self.clone() }
     }
 
     /// Only the events for which `keep(index)` holds.
@@ -210,6 +212,17 @@ impl Batch {
     /// The origin range that was read to make this batch, if it has an origin.
     pub fn coverage(&self) -> Option<&Coverage> {
         self.coverage.as_deref()
+    }
+
+    /// The same events with the sender's low-water marks: see [`crate::Take::low_water`].
+    pub fn with_low_water(mut self, marks: impl Into<Arc<[(u128, u64)]>>) -> Self {
+        self.low_water = Some(marks.into());
+        self
+    }
+
+    /// What the sender said of names that cannot come again; empty when it said nothing.
+    pub fn low_water(&self) -> &[(u128, u64)] {
+        self.low_water.as_deref().unwrap_or_default()
     }
 
     /// Names every event: the first shown is (`incarnation`, `first`), the next one more. Only for batches without holes.
@@ -307,9 +320,9 @@ impl Batch {
             buffer.extend_from_slice(&source[at as usize..(at + len) as usize]);
             (start as u32, len)
         });
-        let Self { slab, selection, overlay, names, coverage } = rebuilt;
+        let Self { slab, selection, overlay, names, coverage, low_water } = rebuilt;
         let slab = Arc::into_inner(slab).expect("the slab was built just now");
-        Self { slab: Arc::new(Slab { buffer: buffer.into(), ..slab }), selection, overlay, names, coverage }
+        Self { slab: Arc::new(Slab { buffer: buffer.into(), ..slab }), selection, overlay, names, coverage, low_water }
     }
 
     /// Bytes of bodies and own headers shown.
@@ -343,7 +356,7 @@ impl Batch {
         }
         let names = if runs.is_empty() { Names::None } else { Names::Runs(runs.into()) };
         let selection = Selection::Range(0..slab.rows.len() as u32);
-        Self { slab: Arc::new(slab), selection, names, overlay: self.overlay.clone(), coverage: self.coverage.clone() }
+        Self { slab: Arc::new(slab), selection, names, ..self.clone() }
     }
 }
 

@@ -110,7 +110,7 @@ impl<'a> Rewriter<'a> {
         // Room that was made for bodies that became shorter would be retained and not counted.
         buffer.shrink_to_fit();
         let slab = Arc::new(Slab { buffer: Bytes::from(buffer), rows, headers, ends });
-        Ok(Batch { slab, selection, overlay: None, names, coverage: self.from.coverage.clone() })
+        Ok(Batch { slab, selection, overlay: None, names, ..self.from.clone() })
     }
 
     /// The new slab, with all that was decided before the first change.

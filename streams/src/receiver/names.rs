@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use millstream_core::{Batch, IntervalSet};
+use millstream_core::name_set::trim_to;
+use millstream_core::{Batch, IntervalSet, NameSet};
 use serde::{Deserialize, Serialize};
 
 /// Sequences of names, per incarnation.
@@ -16,7 +17,7 @@ pub(crate) type NameRanges = Vec<(u128, Range<u64>)>;
 /// Names seen on one input stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SeenNames {
-    committed: BTreeMap<u128, Incarnation>,
+    committed: NameSet,
     pending: BTreeMap<u128, IntervalSet>,
     /// Events committed, per store (high half of the incarnation); never forgotten.
     counted: BTreeMap<u64, u64>,
@@ -24,19 +25,10 @@ pub(crate) struct SeenNames {
     redelivered: u64,
 }
 
-/// Committed names of one incarnation.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Incarnation {
-    /// Everything below was acknowledged by the sender's channel: it cannot come again.
-    floor: u64,
-    /// Committed at or above the floor.
-    above: IntervalSet,
-}
-
 /// The durable part, as a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NamesSnapshot {
-    committed: BTreeMap<u128, Incarnation>,
+    committed: NameSet,
     counted: BTreeMap<u64, u64>,
     redelivered: u64,
 }
@@ -46,35 +38,17 @@ pub(crate) struct NamesSnapshot {
 impl SeenNames {
     /// Leaves of `batch` what was never seen, and marks it pending. Events without names always pass.
     pub(crate) fn admit(&mut self, batch: &Batch) -> Batch {
-        let mut fresh = IntervalSet::new();
-        let mut row = 0_u64;
-        for (incarnation, range) in batch.name_ranges() {
-            let base = row;
-            row += range.end - range.start;
-            for gap in self.unseen(incarnation, range.clone()) {
-                self.pending.entry(incarnation).or_default().insert(gap.clone());
-                fresh.insert(base + gap.start - range.start..base + gap.end - range.start);
-            }
-        }
-        if row == 0 || fresh.len() == batch.len() as u64 {
-            return batch.clone();
-        }
-        self.redelivered += batch.len() as u64 - fresh.len();
-        batch.filter(|index| fresh.contains(index as u64))
-    }
-
-    fn unseen(&self, incarnation: u128, range: Range<u64>) -> Vec<Range<u64>> {
-        let committed = self.committed.get(&incarnation);
-        let floor = committed.map_or(0, |known| known.floor);
-        let range = range.start.max(floor)..range.end.max(floor);
-        let gaps = match committed {
-            Some(known) => known.above.gaps(range),
-            None => vec![range],
-        };
-        match self.pending.get(&incarnation) {
-            Some(pending) => gaps.into_iter().flat_map(|gap| pending.gaps(gap)).collect(),
-            None => gaps,
-        }
+        let Self { committed, pending, .. } = self;
+        let fresh = trim_to(batch, |incarnation, range| {
+            let pending = pending.entry(incarnation).or_default();
+            let gaps = committed.gaps(incarnation, range);
+            let fresh: Vec<Range<u64>> = gaps.into_iter().flat_map(|gap| pending.gaps(gap)).collect();
+            fresh.iter().for_each(|range| _ = pending.insert(range.clone()));
+            fresh
+        });
+        pending.retain(|_, names| !names.is_empty());
+        self.redelivered += (batch.len() - fresh.len()) as u64;
+        fresh
     }
 
     /// The names of a committed batch: pending no longer.
@@ -86,9 +60,7 @@ impl SeenNames {
                     self.pending.remove(incarnation);
                 }
             }
-            let known = self.committed.entry(*incarnation).or_default();
-            let above = range.start.max(known.floor)..range.end.max(known.floor);
-            known.above.insert(above);
+            self.committed.insert(*incarnation, range.clone());
             *self.counted.entry((incarnation >> 64) as u64).or_default() += range.end - range.start;
         }
     }
@@ -96,20 +68,8 @@ impl SeenNames {
     /// The sender's channel acknowledged everything below `low` of these incarnations, and everything of other openings
     /// of the same stores: forget it.
     pub(crate) fn collapse(&mut self, low_water: &[(u128, u64)]) {
-        for &(incarnation, low) in low_water {
-            let known = self.committed.entry(incarnation).or_default();
-            if low > known.floor {
-                known.above.remove(0..low);
-                known.floor = low;
-            }
-        }
-        let store = |incarnation: u128| (incarnation >> 64) as u64;
-        let listed: Vec<u128> = low_water.iter().map(|&(incarnation, _)| incarnation).collect();
-        let (committed, pending) = (&mut self.committed, &self.pending);
-        committed.retain(|incarnation, _| {
-            let of_the_sender = listed.iter().any(|&other| store(other) == store(*incarnation));
-            !of_the_sender || listed.contains(incarnation) || pending.contains_key(incarnation)
-        });
+        let pending = &self.pending;
+        self.committed.collapse(low_water, |incarnation| pending.contains_key(&incarnation));
     }
 
     /// Events trimmed so far.
@@ -129,10 +89,7 @@ impl SeenNames {
 
     /// Of `names`, how many are committed: what a channel still holds and the job has counted.
     pub(crate) fn committed_of(&self, incarnation: u128, range: Range<u64>) -> u64 {
-        let Some(known) = self.committed.get(&incarnation) else { return 0 };
-        let below = range.end.min(known.floor).saturating_sub(range.start);
-        let above: u64 = known.above.overlaps(range).map(|part| part.end - part.start).sum();
-        below + above
+        self.committed.count(incarnation, range)
     }
 
     pub(crate) fn snapshot(&self) -> NamesSnapshot {
@@ -178,7 +135,7 @@ mod tests {
         assert_eq!(seen.committed_of(5 << 64 | 1, 80..110), 20);
         assert!(seen.admit(&batch(50, 10)).is_empty());
         seen.collapse(&[(5 << 64 | 2, 100)]);
-        assert!(seen.snapshot().committed.len() == 1, "another opening of the store has nothing unacknowledged");
+        assert!(seen.snapshot().committed.iter().len() == 1, "another opening of the store has nothing unacknowledged");
     }
 
     #[test]

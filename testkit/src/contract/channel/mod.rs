@@ -4,10 +4,14 @@
 //! [`durable_channel_contract!`](crate::durable_channel_contract) with a [`DurableHome`] if it survives a restart.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests; the names of the cases are their claims")]
 
+mod names;
+
 use std::time::{Duration, Instant};
 
-use millstream_core::{Batch, ChannelRef, Coverage, Error, Limit, Name, NameRun, Take};
+use millstream_core::{Batch, ChannelRef, Coverage, Error, Limit, Name, Take};
 use tokio::time::timeout;
+
+pub use names::*;
 
 /// How long a case waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -62,6 +66,8 @@ macro_rules! channel_contract {
             a_dropped_ticket_undoes_nothing
             every_event_has_a_name_of_its_own_across_openings
             names_given_elsewhere_stay
+            events_that_come_again_under_their_names_are_stored_once
+            what_a_sender_says_cannot_come_again_is_forgotten_and_does_not_pass
             waiting_names_are_those_not_committed
             low_water_is_the_lowest_name_not_committed
             coverage_without_events_is_accepted
@@ -80,6 +86,7 @@ macro_rules! durable_channel_contract {
             a_kill_loses_no_put_and_brings_back_no_commit
             a_restart_knows_positions_drops_and_totals
             names_survive_a_restart
+            names_received_are_known_after_a_restart_and_a_kill
         );
     };
 }
@@ -349,66 +356,6 @@ pub async fn a_dropped_ticket_undoes_nothing(home: &impl Home) {
     assert_empty(&channel).await;
 }
 
-pub async fn every_event_has_a_name_of_its_own_across_openings(home: &impl Home) {
-    let mut all = Vec::new();
-    for _ in 0..3 {
-        let channel = home.open(roomy());
-        put(&channel, &["a", "b"]).await;
-        put(&channel, &["c"]).await;
-        let taken = take(&channel, events(10)).await;
-        all.extend(names(&taken));
-        commit(taken).await;
-        close(channel).await;
-    }
-    let count = all.len();
-    all.sort();
-    all.dedup();
-    assert_eq!((all.len(), count), (9, 9));
-}
-
-pub async fn names_given_elsewhere_stay(home: &impl Home) {
-    let channel = home.open(roomy());
-    put(&channel, &["own"]).await;
-    let runs =
-        vec![NameRun { first_row: 0, incarnation: 7, first: 100 }, NameRun { first_row: 1, incarnation: 8, first: 3 }];
-    put_batch(&channel, Batch::from_bodies(["x", "y", "z"]).with_names(runs)).await;
-    let all = take(&channel, events(10)).await;
-    let expected = [(7, 100), (8, 3), (8, 4)].map(|(incarnation, sequence)| Name { incarnation, sequence });
-    assert_eq!(names(&all)[1..], expected);
-    assert!(all.low_water().iter().all(|(incarnation, _)| ![7, 8].contains(incarnation)), "not ours to promise");
-    let waiting = channel.waiting_names();
-    assert!(waiting.contains(&(7, 100..101)) && waiting.contains(&(8, 3..5)), "{waiting:?}");
-    assert_eq!(waiting.len(), 3);
-}
-
-pub async fn waiting_names_are_those_not_committed(home: &impl Home) {
-    let channel = home.open(roomy());
-    put(&channel, &["a", "b", "c", "d"]).await;
-    let first = take(&channel, events(1)).await;
-    let second = take(&channel, events(2)).await;
-    commit(second).await;
-    let kept = names(&first)[0];
-    let waiting = channel.waiting_names();
-    let mut sequences: Vec<u64> = waiting.iter().flat_map(|(_, range)| range.clone()).collect();
-    sequences.sort_unstable();
-    assert!(waiting.iter().all(|(incarnation, _)| *incarnation == kept.incarnation));
-    assert_eq!(sequences, [kept.sequence, kept.sequence + 3]);
-}
-
-pub async fn low_water_is_the_lowest_name_not_committed(home: &impl Home) {
-    let channel = home.open(roomy());
-    put(&channel, &["a", "b", "c", "d", "e"]).await;
-    let first = take(&channel, events(1)).await;
-    let own = names(&first)[0];
-    assert_eq!(first.low_water(), [(own.incarnation, own.sequence)]);
-    commit(take(&channel, events(2)).await).await;
-    let third = take(&channel, events(1)).await;
-    assert_eq!(third.low_water(), [(own.incarnation, own.sequence)], "the first one may come again");
-    commit(first).await;
-    let last = take(&channel, events(1)).await;
-    assert_eq!(last.low_water(), [(own.incarnation, own.sequence + 3)]);
-}
-
 pub async fn coverage_without_events_is_accepted(home: &impl Home) {
     let channel = home.open(shape(1, LONG));
     put(&channel, &["fills it"]).await;
@@ -497,36 +444,4 @@ pub async fn a_restart_knows_positions_drops_and_totals(home: &impl DurableHome)
         );
         close(channel).await;
     }
-}
-
-pub async fn names_survive_a_restart(home: &impl DurableHome) {
-    let channel = home.open(roomy());
-    put(&channel, &["a", "b"]).await;
-    put_batch(&channel, Batch::from_bodies(["x"]).named(9, 50)).await;
-    let (first, second) = (take(&channel, events(2)).await, take(&channel, events(1)).await);
-    let before = [names(&first), names(&second)].concat();
-    close(channel).await;
-    drop((first, second));
-    let channel = home.open(roomy());
-    put(&channel, &["c"]).await;
-    let taken = take(&channel, events(1)).await;
-    commit(taken).await;
-    let mut waiting = channel.waiting_names();
-    waiting.sort_by_key(|(_, range)| range.start);
-    let own = before[0].incarnation;
-    assert_eq!(waiting[0], (own, before[1].sequence..before[1].sequence + 1));
-    assert!(waiting.contains(&(9, 50..51)), "{waiting:?}");
-    assert_eq!(waiting.len(), 3);
-    let mut again = Vec::new();
-    let mut low_water = Vec::new();
-    while again.len() < 3 {
-        let take = take(&channel, events(10)).await;
-        again.extend(names(&take));
-        low_water.extend_from_slice(take.low_water());
-        commit(take).await;
-    }
-    assert_eq!(again[..2], before[1..]);
-    assert_eq!(low_water[0], (own, before[1].sequence), "an earlier opening is named while it has events");
-    assert_ne!(again[2].incarnation, own, "a new opening gives new names");
-    close(channel).await;
 }
