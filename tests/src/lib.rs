@@ -4,6 +4,7 @@
 mod binary;
 pub mod demo;
 pub mod memory;
+pub mod peers;
 mod process;
 mod trace;
 mod waiting;

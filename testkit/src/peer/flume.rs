@@ -57,7 +57,7 @@ impl Flume {
     /// listens on all of these ports. With other ports once more if somebody else took one.
     #[track_caller]
     pub fn agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
-        let mut flume = Self { version, place: Place::new(), peer: None };
+        let mut flume = Self { version, place: Place::default(), peer: None };
         let mut attempts = 1..ATTEMPTS;
         loop {
             let text = properties(&mut flume.place);

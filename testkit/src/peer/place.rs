@@ -24,13 +24,14 @@ pub struct Place {
 
 // === impl Place ===
 
-impl Place {
-    pub(super) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("tmp")).unwrap();
-        Self { dir, ports: BTreeMap::new() }
+impl Default for Place {
+    /// An empty directory; no port yet.
+    fn default() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), ports: BTreeMap::new() }
     }
+}
 
+impl Place {
     /// The directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -47,7 +48,7 @@ impl Place {
     }
 
     /// A port that was chosen.
-    pub(super) fn chosen_port(&self, name: &str) -> u16 {
+    pub fn chosen_port(&self, name: &str) -> u16 {
         self.ports[name]
     }
 

@@ -197,3 +197,63 @@ impl Drop for Peer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(dir: &Path, script: &str) -> Peer {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Peer::start("shell", dir, &command)
+    }
+
+    fn lives(id: u32) -> bool {
+        kill(Pid::from_raw(id.cast_signed()), None).is_ok()
+    }
+
+    #[test]
+    fn a_peer_that_ends_by_itself_gives_its_exit_code() {
+        let dir = tempfile::tempdir().unwrap();
+        shell(dir.path(), "exit 7").ends_with(7);
+    }
+
+    #[test]
+    fn a_peer_is_gone_when_its_value_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut peer = shell(dir.path(), "echo up; exec sleep 1000");
+        peer.until_log("up");
+        let id = peer.id();
+        assert!(lives(id));
+        drop(peer);
+        assert!(!lives(id));
+    }
+
+    #[test]
+    fn a_peer_that_does_not_want_to_end_is_made_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut peer = shell(dir.path(), "trap '' TERM; echo up; while :; do sleep 0.05; done");
+        peer.until_log("up");
+        let id = peer.id();
+        peer.stop();
+        assert!(!lives(id));
+    }
+
+    #[test]
+    fn a_frozen_peer_can_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut peer = shell(dir.path(), "echo up; exec sleep 1000");
+        peer.until_log("up");
+        peer.freeze();
+        let id = peer.id();
+        peer.stop();
+        assert!(!lives(id));
+    }
+
+    #[test]
+    #[should_panic(expected = "it ended: exit status: 3")]
+    fn a_peer_that_ends_while_something_is_waited_for_fails_at_once_and_shows_what_it_said() {
+        let dir = tempfile::tempdir().unwrap();
+        shell(dir.path(), "echo cannot bind; exit 3").until_log("ready");
+    }
+}

@@ -38,7 +38,7 @@ impl SparkWordCount {
     #[track_caller]
     pub fn start(mode: Mode, ports: &[u16]) -> Self {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-        let mut spark = Self { mode, ports: ports.join(","), place: Place::new(), peer: None };
+        let mut spark = Self { mode, ports: ports.join(","), place: Place::default(), peer: None };
         spark.start_again();
         spark
     }

@@ -1,0 +1,139 @@
+//! Our own ends of a path to real peers: an agent as a process, and a job in the test.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millstream::StreamingContext;
+use millstream::outputs::{ColumnKind, Sqlite};
+use millstream::receiver::Receiver;
+use millstream_testkit::peer::Place;
+use nix::sys::signal::Signal;
+
+use crate::demo::{Counts, find_table};
+use crate::{Process, until_true};
+
+/// An agent `a1` of ours. Its directory stays as long as this value, whether it runs or not.
+#[derive(Debug)]
+pub struct OurAgent {
+    place: Place,
+    process: Option<Process>,
+}
+
+/// A job that counts words in `counts.sqlite`, its totals kept over all its lives.
+pub struct WordCount {
+    dir: tempfile::TempDir,
+    job: Option<millstream::Job>,
+}
+
+// === impl OurAgent ===
+
+impl OurAgent {
+    /// Starts one with these properties, which name directories and ports of its [`Place`], and waits until it runs.
+    #[track_caller]
+    pub fn start(properties: impl Fn(&mut Place) -> String) -> Self {
+        let mut place = Place::default();
+        let text = properties(&mut place);
+        std::fs::write(place.path("flume.properties"), text).unwrap();
+        let mut agent = Self { place, process: None };
+        agent.start_again();
+        agent
+    }
+
+    /// Starts it over what it left.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        let file = self.place.path("flume.properties").display().to_string();
+        let process = Process::start(["agent", "-n", "a1", "-f", &file]);
+        process.until("agent runs");
+        self.process = Some(process);
+    }
+
+    /// Where it lives.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The port that its properties asked for under this name.
+    pub fn port(&self, name: &str) -> u16 {
+        self.place.chosen_port(name)
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
+    }
+
+    /// Kills it with -9.
+    pub fn kill(&mut self) {
+        let process = self.process.take().expect("it runs");
+        process.signal(Signal::SIGKILL);
+        process.ended();
+    }
+
+    /// Asks it to end; it must do so well.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.process.take().expect("it runs").stop().expect_code(0);
+    }
+}
+
+// === impl WordCount ===
+
+impl WordCount {
+    /// Starts it over what `receiver` brings.
+    pub fn start(receiver: impl Receiver + 'static) -> Self {
+        let mut count = Self { dir: tempfile::tempdir().unwrap(), job: None };
+        count.start_again(receiver);
+        count
+    }
+
+    /// Starts it over what it left.
+    pub fn start_again(&mut self, receiver: impl Receiver + 'static) {
+        let mut ssc = StreamingContext::new("peers", Duration::from_millis(100));
+        ssc.checkpoint(self.dir.path());
+        let words = ssc.receiver_stream("flume", receiver).flat_map(|event| event.words());
+        let counts = words.map(|word| (word, 1_i64)).reduce_by_key(|a, b| a + b);
+        let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
+        let table = Sqlite::upsert(self.database(), "word_counts");
+        totals.save("counts", table.key("word", ColumnKind::Text).value("count", ColumnKind::I64));
+        self.job = Some(ssc.start().unwrap());
+    }
+
+    /// What is counted so far, by the `sqlite3` shell.
+    pub fn totals(&self) -> Counts {
+        find_table(&self.database()).unwrap_or_default()
+    }
+
+    /// Waits until the totals are as wanted.
+    #[track_caller]
+    pub fn until_totals(&self, what: &str, mut wanted: impl FnMut(&Counts) -> bool) {
+        until_true(what, || wanted(&self.totals()));
+    }
+
+    /// Stops the job; gives what it counted.
+    pub fn stop(&mut self) -> Counts {
+        self.job.take().expect("it runs").stop().unwrap();
+        self.totals()
+    }
+
+    fn database(&self) -> PathBuf {
+        self.dir.path().join("counts.sqlite")
+    }
+}
+
+/// Each of these words once.
+pub fn once_each<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Counts {
+    words.into_iter().map(|word| (word.into(), 1)).collect()
+}
+
+/// Checks that every word of `wanted` was counted, none but these, and at most `most_repeated` of them again.
+#[track_caller]
+pub fn assert_at_least_once(wanted: &Counts, counts: &Counts, most_repeated: u64) {
+    let missing: Vec<&String> = wanted.keys().filter(|word| !counts.contains_key(*word)).take(5).collect();
+    let strange: Vec<&String> = counts.keys().filter(|word| !wanted.contains_key(*word)).take(5).collect();
+    assert!(missing.is_empty() && strange.is_empty(), "missing {missing:?}, strange {strange:?}");
+    let repeated: u64 = counts.values().map(|count| count - 1).sum();
+    println!("{} words, {repeated} counted again", counts.len());
+    assert!(repeated <= most_repeated, "{repeated} counted again, more than {most_repeated}");
+}

@@ -1,0 +1,215 @@
+//! Spark sinks and who polls them: ours beside the real ones, on both sides.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use millstream::receiver::PollReceiver;
+use millstream_testkit::peer::{Flume, Mode, Place, RpcLoad, SparkSinkClient, SparkWordCount, Version};
+use millstream_tests::demo::{different, oracle, spool};
+use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, once_each};
+
+/// Events that a [`RpcLoad`] sends at once.
+const LOAD_BATCH: u64 = 100;
+/// Most events that a poll brings.
+const POLL_BATCH: u32 = 1000;
+
+/// An agent of Flume with an avro source, a file channel and the real Spark sink.
+fn flume_with_spark_sink(version: Version) -> Flume {
+    Flume::agent(version, |place| {
+        let (avro, spark) = (place.port("avro"), place.port("spark"));
+        format!("{}{}", avro_into_file_channel(place, avro), spark_sink("k1", "c1", spark))
+    })
+}
+
+fn avro_into_file_channel(place: &Place, port: u16) -> String {
+    let dir = place.dir().display();
+    format!(
+        "a1.sources = r1\na1.channels = c1\na1.sinks = k1
+         a1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
+         a1.sources.r1.channels = c1
+         a1.channels.c1.type = file\na1.channels.c1.checkpointDir = {dir}/checkpoint
+         a1.channels.c1.dataDirs = {dir}/data\na1.channels.c1.transactionCapacity = 1000
+         a1.channels.c1.keep-alive = 1\n"
+    )
+}
+
+fn spark_sink(name: &str, channel: &str, port: u16) -> String {
+    format!(
+        "a1.sinks.{name}.type = org.apache.spark.streaming.flume.sink.SparkSink\na1.sinks.{name}.channel = {channel}
+         a1.sinks.{name}.hostname = 127.0.0.1\na1.sinks.{name}.port = {port}\na1.sinks.{name}.timeout = 2\n"
+    )
+}
+
+/// An agent of ours that spools into one file channel and Spark sink for each of `sinks`.
+fn our_agent_with_spark_sinks(sinks: &[&'static str]) -> OurAgent {
+    OurAgent::start(|place| {
+        let dir = place.dir().display().to_string();
+        std::fs::create_dir_all(place.path("spool")).unwrap();
+        let names = sinks.join(" ");
+        let mut text = format!(
+            "a1.sources = r1\na1.channels = {names}\na1.sinks = {names}
+             a1.sources.r1.type = spooldir\na1.sources.r1.spoolDir = {dir}/spool\na1.sources.r1.pollDelay = 20
+             a1.sources.r1.channels = {names}\n"
+        );
+        for &sink in sinks {
+            text += &format!(
+                "a1.channels.{sink}.type = file\na1.channels.{sink}.checkpointDir = {dir}/{sink}/checkpoint
+                 a1.channels.{sink}.dataDirs = {dir}/{sink}/data\n"
+            );
+            text += &spark_sink(sink, sink, place.port(sink));
+        }
+        text
+    })
+}
+
+fn load(flume: &Flume, prefix: &str, count: usize) -> RpcLoad {
+    let dir = flume.place().path(prefix);
+    std::fs::create_dir(&dir).unwrap();
+    let properties = format!("hosts = h1\nhosts.h1 = 127.0.0.1:{}\n", flume.port("avro"));
+    let options = [format!("prefix={prefix}"), format!("count={count}"), format!("batch={LOAD_BATCH}")];
+    RpcLoad::start(Version::V1_11.client(), &dir, &properties, &options.each_ref().map(String::as_str))
+}
+
+fn receiver(addresses: &[u16], parallelism: usize) -> PollReceiver {
+    let addresses = addresses.iter().map(|&port| ("127.0.0.1".to_owned(), port)).collect();
+    PollReceiver { addresses, parallelism, max_batch_size: POLL_BATCH }
+}
+
+fn every_event_of_a_real_spark_sink_is_counted_once(version: Version) {
+    let flume = flume_with_spark_sink(version);
+    let mut job = WordCount::start(receiver(&[flume.port("spark")], 5));
+    let sent = once_each(load(&flume, "e", 5_000).finish());
+    assert_eq!(sent.len(), 5_000);
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+#[test]
+fn every_event_of_the_real_spark_sink_in_flume_1_11_is_counted_once() {
+    every_event_of_a_real_spark_sink_is_counted_once(Version::V1_11);
+}
+
+#[test]
+fn every_event_of_the_real_spark_sink_in_flume_1_9_is_counted_once() {
+    every_event_of_a_real_spark_sink_is_counted_once(Version::V1_9);
+}
+
+#[test]
+fn every_event_of_the_spark_sink_of_the_tutorial_is_counted_once() {
+    every_event_of_a_real_spark_sink_is_counted_once(Version::V1_9WithOldSparkSink);
+}
+
+#[test]
+fn two_real_spark_sinks_are_polled_together() {
+    let agents = [flume_with_spark_sink(Version::V1_9), flume_with_spark_sink(Version::V1_11)];
+    let mut job = WordCount::start(receiver(&agents.each_ref().map(|agent| agent.port("spark")), 4));
+    let loads = [load(&agents[0], "a", 3_000), load(&agents[1], "b", 3_000)];
+    let sent = once_each(loads.into_iter().flat_map(RpcLoad::finish));
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+#[test]
+fn a_real_agent_that_is_killed_in_the_middle_costs_no_event_of_its_file_channel() {
+    let mut flume = flume_with_spark_sink(Version::V1_11);
+    let mut job = WordCount::start(receiver(&[flume.port("spark")], 2));
+    let mut load = load(&flume, "e", 10_000);
+    load.until_acknowledged(2_000);
+    job.until_totals("some are counted", |totals| totals.len() > 500);
+    flume.kill();
+    load.until_refused(1);
+    flume.start();
+    let sent = once_each(load.finish());
+    assert_eq!(sent.len(), 10_000);
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    // The load repeats the batch that it had no answer for; the sink the one that was not acknowledged.
+    assert_at_least_once(&sent, &job.stop(), LOAD_BATCH + u64::from(POLL_BATCH));
+}
+
+#[test]
+fn a_job_that_stops_and_starts_again_leaves_a_real_sink_nothing_to_repeat() {
+    let flume = flume_with_spark_sink(Version::V1_9);
+    let mut job = WordCount::start(receiver(&[flume.port("spark")], 1));
+    let mut load = load(&flume, "e", 10_000);
+    load.until_acknowledged(3_000);
+    job.until_totals("some are counted", |totals| totals.len() > 500);
+    job.stop();
+    job.start_again(receiver(&[flume.port("spark")], 1));
+    let sent = once_each(load.finish());
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+#[test]
+fn sparks_own_client_is_given_again_what_it_refuses_or_does_not_answer_for() {
+    let agent = our_agent_with_spark_sinks(&["k1"]);
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = (0..100).map(|number| format!("e{number}\n")).collect();
+    spool(&agent.place().path("spool"), "file", text);
+    let bodies = |numbers: std::ops::Range<usize>| numbers.map(|number| format!("e{number}")).collect::<Vec<_>>();
+
+    let got = SparkSinkClient::start(dir.path(), agent.port("k1"), 20, "ack,nack,ack,silence,3*ack").finish();
+    let of = |batch: usize| got[20 * batch..20 * batch + 20].iter().map(|got| got.body.clone()).collect::<Vec<_>>();
+    assert_eq!(got.len(), 7 * 20);
+    assert_eq!(of(0), bodies(0..20));
+    assert_eq!(of(1), bodies(20..40));
+    assert_eq!(of(2), bodies(20..40), "refused, so given again at once");
+    assert_eq!(of(3), bodies(40..60));
+    // The client went on without an answer for those: the next ones come first, those when their time is over.
+    let rest: BTreeSet<String> = (4..7).flat_map(of).collect();
+    assert_eq!(rest, bodies(40..100).into_iter().collect());
+    assert!(of(4) == bodies(60..80) && of(6) == bodies(40..60), "{got:?}");
+    let sequence_numbers: BTreeSet<&String> = got.iter().map(|got| &got.sequence_number).collect();
+    assert_eq!(sequence_numbers.len(), 7, "each batch has a number of its own");
+}
+
+#[test]
+fn what_sparks_own_client_holds_when_it_is_killed_goes_to_the_next_at_once() {
+    let agent = our_agent_with_spark_sinks(&["k1"]);
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    spool(&agent.place().path("spool"), "file", "a\nb\n");
+    let mut client = SparkSinkClient::start(first.path(), agent.port("k1"), 10, "hang");
+    client.until_received(2);
+    client.peer.kill();
+    let got = SparkSinkClient::start(second.path(), agent.port("k1"), 10, "ack").finish();
+    assert_eq!(got.iter().map(|got| got.body.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn real_spark_polls_the_same_totals_out_of_our_agent_as_our_job() {
+    let agent = our_agent_with_spark_sinks(&["ours", "sparks"]);
+    let mut job = WordCount::start(receiver(&[agent.port("ours")], 5));
+    let mut spark = SparkWordCount::start(Mode::Poll, &[agent.port("sparks")]);
+    let dir = agent.place().path("spool");
+    for file in 0..5 {
+        let line = |line| format!("file{file} line{line} w{} w{}\n", line % 97, (line * 7 + file) % 1013);
+        spool(&dir, &format!("file{file}"), (0..2_000).map(line).collect::<String>());
+    }
+    agent.process().until_true("all files are read", || !dir.join("file4").exists());
+    let files = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let wanted = oracle(files.filter(|file| file.is_file()));
+    spark.until_totals("spark counted all", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
+    job.until_totals("we counted all", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
+    assert_eq!(different(&wanted, &spark.totals()), None);
+    assert_eq!(different(&wanted, &job.stop()), None);
+}
+
+#[test]
+fn real_spark_that_is_killed_and_started_again_polls_every_event_of_our_agent() {
+    let agent = our_agent_with_spark_sinks(&["k1"]);
+    let dir = agent.place().path("spool");
+    let mut spark = SparkWordCount::start(Mode::Poll, &[agent.port("k1")]);
+    let file = |number: u32| (0..1_000).map(|line| format!("f{number}-{line}\n")).collect::<String>();
+    for number in 0..10 {
+        spool(&dir, &format!("file{number}"), file(number));
+    }
+    spark.until_totals("some are counted", |totals| totals.len() > 1_000);
+    spark.kill();
+    for number in 10..20 {
+        spool(&dir, &format!("file{number}"), file(number));
+    }
+    spark.start_again();
+    let sent = once_each((0..20).flat_map(|number| (0..1_000).map(move |line| format!("f{number}-{line}"))));
+    spark.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_at_least_once(&sent, &spark.totals(), u64::from(POLL_BATCH));
+}
