@@ -8,10 +8,12 @@ pub mod failpoint;
 pub mod holder;
 pub mod identity;
 pub mod listen;
+pub mod local_host;
 pub mod lock;
 pub mod tls;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};
 pub use identity::FileIdentity;
+pub use local_host::LocalHost;
 pub use lock::DirLock;

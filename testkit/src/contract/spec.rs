@@ -20,9 +20,13 @@ impl<F: Fn(&Options) -> Result<()>> Declared<F> {
         Self { name: spec.name, aliases: spec.aliases, options: spec.options, given, build }
     }
 
-    /// Builds it from the required options alone, changed by `change`; gives the lines about keys that are not known.
+    /// Builds it from the required options and those of families alone, changed by `change`; gives the lines about keys that are not known.
     fn built(&self, change: impl FnOnce(&mut Vec<Setting>)) -> Result<Vec<String>> {
-        let required = |key: &str| self.options.iter().any(|option| option.required && option.key == key);
+        // Whoever names parts of its own needs them to be described: those of a family go along.
+        let required = |key: &str| {
+            let mut options = self.options.iter();
+            options.any(|option| option.is_called(key) && (option.required || option.family_prefix().is_some()))
+        };
         let needed = self.given.iter().filter(|(key, _)| required(key));
         let mut settings = needed.map(|(key, value)| setting(key, value)).collect();
         change(&mut settings);

@@ -37,6 +37,8 @@ impl Crate {
         let Some(list) = tree.text(&lib) else { return vec![Finding::new(lib, "there is no such file")] };
         // Without comments, so that an entry that was taken out is out.
         let list: String = list.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        // A component may be called as a word of Rust's: `r#static`.
+        let list = list.replace("r#", "");
         let (before, after) = self.entry.split_once('$').unwrap_or((self.entry, ""));
         let mut findings = Vec::new();
         let modules = tree.modules(self.folder);
