@@ -66,8 +66,8 @@ fn load(flume: &Flume, prefix: &str, count: usize) -> RpcLoad {
     let dir = flume.place().path(prefix);
     std::fs::create_dir(&dir).unwrap();
     let properties = format!("hosts = h1\nhosts.h1 = 127.0.0.1:{}\n", flume.port("avro"));
-    let options = [format!("prefix={prefix}"), format!("count={count}"), format!("batch={LOAD_BATCH}")];
-    RpcLoad::start(Version::V1_11.client(), &dir, &properties, &options.each_ref().map(String::as_str))
+    let step = format!("prefix={prefix},count={count},batch={LOAD_BATCH}");
+    RpcLoad::start(Version::V1_11.client(), &dir, &properties, &[&step])
 }
 
 fn receiver(addresses: &[u16], parallelism: usize) -> PollReceiver {

@@ -1,5 +1,6 @@
 import java.io.FileReader;
 import java.io.FileWriter;
+import java.io.IOException;
 import java.io.Writer;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -18,77 +19,92 @@ import org.apache.flume.event.EventBuilder;
 /**
  * Sends events by Flume's own client and writes down what was acknowledged.
  *
- * <p>{@code RpcLoad CLIENT.PROPERTIES ACKNOWLEDGED [key=value…]}. The body of an event is {@code <prefix><number>}, filled
- * up to {@code body} bytes with dots. A batch that fails is sent again, by a new client if the old one is not active any
- * more, until it was refused {@code attempts} times: then the program ends with 3. ACKNOWLEDGED gets the ids of each
- * batch as soon as it is acknowledged; REFUSED, the same name with {@code .refused}, a line for each failure.
+ * <p>{@code RpcLoad CLIENT.PROPERTIES ACKNOWLEDGED STEP…}, a step being {@code key=value,…}: {@code count} events in calls of
+ * {@code batch}, or one by one ({@code single=true}). A body is {@code <prefix><number>} filled up with dots to {@code body}
+ * bytes, or {@code empty=true}; each event has {@code headers} headers. A batch that fails is sent again, by a new client if
+ * the old one is not active any more, until it was refused {@code attempts} times: then the program ends with 3.
+ * ACKNOWLEDGED gets the ids of each batch as soon as it is acknowledged, and ACKNOWLEDGED.refused a line for each failure.
  */
 public final class RpcLoad {
-  public static void main(String[] args) throws Exception {
-    Map<String, String> options = new HashMap<>();
-    for (String arg : Arrays.asList(args).subList(2, args.length)) {
-      options.put(arg.substring(0, arg.indexOf('=')), arg.substring(arg.indexOf('=') + 1));
-    }
-    Properties properties = new Properties();
-    try (FileReader reader = new FileReader(args[0])) {
+  private final Properties properties = new Properties();
+  private final Writer acknowledged;
+  private final Writer refused;
+  private RpcClient client;
+
+  private RpcLoad(String clientProperties, String acknowledged) throws IOException {
+    try (FileReader reader = new FileReader(clientProperties)) {
       properties.load(reader);
     }
+    // Flume's client cuts a batch into calls of 100, unless it is told.
+    properties.putIfAbsent("batch-size", "100000");
+    this.acknowledged = new FileWriter(acknowledged);
+    this.refused = new FileWriter(acknowledged + ".refused");
+  }
+
+  public static void main(String[] args) throws Exception {
+    RpcLoad load = new RpcLoad(args[0], args[1]);
+    for (String step : Arrays.asList(args).subList(2, args.length)) {
+      Map<String, String> options = new HashMap<>();
+      for (String option : step.split(",")) {
+        options.put(option.substring(0, option.indexOf('=')), option.substring(option.indexOf('=') + 1));
+      }
+      load.send(options);
+    }
+    load.client.close();
+    System.exit(0);
+  }
+
+  private void send(Map<String, String> options) throws Exception {
     int count = Integer.parseInt(options.getOrDefault("count", "1"));
     int batch = Integer.parseInt(options.getOrDefault("batch", "100"));
     int bodyBytes = Integer.parseInt(options.getOrDefault("body", "0"));
     int headers = Integer.parseInt(options.getOrDefault("headers", "0"));
     int attempts = Integer.parseInt(options.getOrDefault("attempts", "1000"));
-    long pauseMillis = Long.parseLong(options.getOrDefault("pause", "0"));
     boolean single = Boolean.parseBoolean(options.getOrDefault("single", "false"));
     boolean empty = Boolean.parseBoolean(options.getOrDefault("empty", "false"));
     String prefix = options.getOrDefault("prefix", "e");
-
-    // Flume's client cuts a batch into several calls at batch-size, which is 100 unless it is told.
-    properties.putIfAbsent("batch-size", Integer.toString(Math.max(1, batch)));
-    RpcClient client = null;
-    try (Writer acknowledged = new FileWriter(args[1]); Writer refused = new FileWriter(args[1] + ".refused")) {
-      for (int first = 0; first < count; first += batch) {
-        StringBuilder ids = new StringBuilder();
-        List<Event> events = new ArrayList<>();
-        for (int number = first; number < Math.min(count, first + batch); number++) {
-          String id = prefix + number;
-          ids.append(id).append('\n');
-          events.add(event(id, empty, bodyBytes, headers));
-        }
-        int failures = 0;
-        while (true) {
-          try {
-            if (client == null) {
-              client = RpcClientFactory.getInstance(properties);
-            }
-            if (single) {
-              for (Event event : events) {
-                client.append(event);
-              }
-            } else {
-              client.appendBatch(events);
-            }
-            break;
-          } catch (EventDeliveryException | FlumeException failure) {
-            refused.write(ids.substring(0, ids.indexOf("\n")) + " " + story(failure) + "\n");
-            refused.flush();
-            if (++failures >= attempts) {
-              System.exit(3);
-            }
-            if (client != null && !client.isActive()) {
-              client.close();
-              client = null;
-            }
-            Thread.sleep(20);
-          }
-        }
-        acknowledged.write(ids.toString());
-        acknowledged.flush();
-        Thread.sleep(pauseMillis);
+    for (int first = 0; first < count; first += batch) {
+      StringBuilder ids = new StringBuilder();
+      List<Event> events = new ArrayList<>();
+      for (int number = first; number < Math.min(count, first + batch); number++) {
+        String id = prefix + number;
+        ids.append(id).append('\n');
+        events.add(event(id, empty, bodyBytes, headers));
       }
+      int failures = 0;
+      while (!sent(events, single)) {
+        if (++failures >= attempts) {
+          System.exit(3);
+        }
+        Thread.sleep(20);
+      }
+      acknowledged.write(ids.toString());
+      acknowledged.flush();
     }
-    client.close();
-    System.exit(0);
+  }
+
+  private boolean sent(List<Event> events, boolean single) throws IOException {
+    try {
+      if (client == null) {
+        client = RpcClientFactory.getInstance(properties);
+      }
+      if (single) {
+        for (Event event : events) {
+          client.append(event);
+        }
+      } else {
+        client.appendBatch(events);
+      }
+      return true;
+    } catch (EventDeliveryException | FlumeException failure) {
+      refused.write(story(failure) + "\n");
+      refused.flush();
+      if (client != null && !client.isActive()) {
+        client.close();
+        client = null;
+      }
+      return false;
+    }
   }
 
   private static Event event(String id, boolean empty, int bodyBytes, int headers) {

@@ -94,13 +94,13 @@ pub struct Got {
 // === impl RpcLoad ===
 
 impl RpcLoad {
-    /// Starts it in `dir` with the client's `properties` and options of the driver, as in `count=1000`.
+    /// Starts it in `dir` with the client's `properties`; it takes these steps, each like `count=1000,batch=100`.
     #[track_caller]
-    pub fn start(class_path: ClassPath, dir: &Path, properties: &str, options: &[&str]) -> Self {
+    pub fn start(class_path: ClassPath, dir: &Path, properties: &str, steps: &[&str]) -> Self {
         let (client, acknowledged) = (dir.join("client.properties"), dir.join("acknowledged"));
         fs::write(&client, properties).unwrap();
         let mut arguments = vec![client.display().to_string(), acknowledged.display().to_string()];
-        arguments.extend(options.iter().map(|&option| option.to_owned()));
+        arguments.extend(steps.iter().map(|&step| step.to_owned()));
         Self { peer: driver("RpcLoad", class_path, dir, &arguments), acknowledged }
     }
 
@@ -109,7 +109,7 @@ impl RpcLoad {
         whole_lines(&self.acknowledged)
     }
 
-    /// The failures so far: first id of the batch, and the messages.
+    /// The messages of each failure so far.
     pub fn refused(&self) -> Vec<String> {
         whole_lines(&self.acknowledged.with_extension("refused"))
     }
