@@ -8,9 +8,10 @@ mod line;
 mod pattern;
 pub mod seq;
 pub mod spooldir;
+pub mod taildir;
 mod window;
 
 use millstream_core::SourceSpec;
 
 /// Every source of this crate, in documentation order.
-pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &seq::SPEC];
+pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &seq::SPEC];
