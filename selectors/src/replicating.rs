@@ -8,8 +8,9 @@
 
 use std::sync::Arc;
 
-use millstream_core::options::nearest;
 use millstream_core::{Batch, Kind, Options, Result, Route, Routes, Selector, SelectorSpec, optional};
+
+use crate::channel_set::ChannelSet;
 
 /// The declaration.
 pub static SPEC: SelectorSpec = SelectorSpec {
@@ -30,20 +31,13 @@ struct Replicating {
 
 impl Replicating {
     fn from_options(options: &Options, channels: &[Arc<str>]) -> Result<Self> {
-        let optional = options.list("optional");
-        for name in &optional {
-            if !channels.iter().any(|channel| &**channel == *name) {
-                let hint = nearest(name, channels.iter().map(|channel| &**channel));
-                let hint = hint.map_or(String::new(), |channel| format!("; did you mean {channel}?"));
-                let problem = format!("expected channels of this source ({}), got {name:?}{hint}", channels.join(" "));
-                return Err(options.refuse("optional", problem));
-            }
-        }
-        let route = |channel: &Arc<str>| match optional.contains(&&**channel) {
+        let list = options.text("optional")?;
+        let optional = ChannelSet::parse(list, channels, |problem| options.refuse("optional", problem))?;
+        let route = |channel| match optional.contains(channel) {
             true => Route::Optional,
             false => Route::Required,
         };
-        Ok(Self { routes: Routes { channels: channels.iter().map(route).collect() } })
+        Ok(Self { routes: Routes { channels: (0..channels.len()).map(route).collect() } })
     }
 }
 
