@@ -6,6 +6,7 @@
 //!
 //! Texts are bodies, decoded as UTF-8 with U+FFFD for what is none, as Java does it.
 
+mod escape;
 mod replacement;
 mod syntax;
 
