@@ -1,12 +1,12 @@
 //! The way in: names a configuration, adds components of one's own, starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_config::{AgentConfig, Entry, Lookups, load, parse};
 use millstream_core::{Error, Result};
 
-use crate::pipeline::{Pipeline, panicked};
+use crate::pipeline::{Beside, Pipeline, panicked};
 use crate::registry::{Register, Registry};
 use crate::supervisor::RunningAgent;
 
@@ -17,12 +17,18 @@ pub struct Agent;
 /// What an agent is started from.
 #[derive(Debug)]
 pub struct AgentBuilder {
+    blueprint: Blueprint,
+    stop_limit: Duration,
+}
+
+/// What an agent is built from, also again when its files have changed.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
     name: String,
     configuration: Vec<Configuration>,
     overrides: Vec<(String, String)>,
-    registry: Registry,
+    pub(crate) registry: Registry,
     home: PathBuf,
-    stop_limit: Duration,
 }
 
 #[derive(Debug)]
@@ -36,14 +42,14 @@ enum Configuration {
 impl Agent {
     /// Begins with the standard components and no configuration.
     pub fn builder() -> AgentBuilder {
-        AgentBuilder {
+        let blueprint = Blueprint {
             name: String::new(),
             configuration: Vec::new(),
             overrides: Vec::new(),
             registry: Registry::standard(),
             home: std::env::home_dir().unwrap_or_else(|| PathBuf::from("/")).join(".flume"),
-            stop_limit: STOP_LIMIT,
-        }
+        };
+        AgentBuilder { blueprint, stop_limit: STOP_LIMIT }
     }
 }
 
@@ -52,38 +58,38 @@ impl Agent {
 impl AgentBuilder {
     /// Which agent of the configuration it is.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
+        self.blueprint.name = name.into();
         self
     }
 
     /// Reads a property file; of several, later ones win.
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.configuration.push(Configuration::File(path.into()));
+        self.blueprint.configuration.push(Configuration::File(path.into()));
         self
     }
 
     /// Reads the text of a property file.
     pub fn config_text(mut self, text: impl Into<String>) -> Self {
-        self.configuration.push(Configuration::Text(text.into()));
+        self.blueprint.configuration.push(Configuration::Text(text.into()));
         self
     }
 
     /// Gives `-D` properties. Each is a variable, `${sys:key}`; one that begins with the agent's name and a dot replaces
     /// that key of the configuration.
     pub fn overrides<K: Into<String>, V: Into<String>>(mut self, pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        self.overrides.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
+        self.blueprint.overrides.extend(pairs.into_iter().map(|(key, value)| (key.into(), value.into())));
         self
     }
 
     /// Makes a component of the program's own known to the configuration.
     pub fn register(mut self, spec: &'static impl Register) -> Self {
-        self.registry.register(spec);
+        self.blueprint.registry.register(spec);
         self
     }
 
     /// Where channels keep their data unless the configuration says; `~/.flume` if not given.
     pub fn home(mut self, home: impl Into<PathBuf>) -> Self {
-        self.home = home.into();
+        self.blueprint.home = home.into();
         self
     }
 
@@ -100,17 +106,28 @@ impl AgentBuilder {
     /// When there is no such agent, or neither a source nor a sink of it can run. What is wrong with a single component is
     /// a warning: in the log, and in [`RunningAgent::warnings`].
     pub async fn start(self) -> Result<RunningAgent> {
-        let limit = self.stop_limit;
+        let Self { blueprint, stop_limit } = self;
         // Channels read their logs here, which may take a while.
-        let built = tokio::task::spawn_blocking(move || self.build()).await;
-        let pipeline = built.unwrap_or_else(|ended| match ended.try_into_panic() {
+        let built = tokio::task::spawn_blocking(move || {
+            let pipeline = blueprint.build(&Beside::default())?;
+            Ok((blueprint, pipeline))
+        });
+        let (blueprint, pipeline) = built.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(payload) => Err(panicked("the configuration", &*payload)),
             Err(_) => Err(Error::Stopped { what: "the runtime".into() }),
         })?;
-        Ok(RunningAgent::start(pipeline, limit))
+        Ok(RunningAgent::start(blueprint, pipeline, stop_limit).await)
     }
+}
 
-    fn build(self) -> Result<Pipeline> {
+// === impl Blueprint ===
+
+impl Blueprint {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When it cannot be read, there is no such agent, or nothing of it can run.
+    pub(crate) fn read(&self) -> Result<AgentConfig> {
         let mut entries = Vec::new();
         for configuration in &self.configuration {
             entries.extend(match configuration {
@@ -121,17 +138,38 @@ impl AgentBuilder {
         let own = format!("{}.", self.name);
         let overriding = self.overrides.iter().filter(|(key, _)| key.starts_with(&own));
         entries.extend(overriding.map(|(key, value)| Entry::overriding(key, value)));
-        let lookups = Lookups::of_process(self.overrides);
-        let config = AgentConfig::from_entries(&self.name, &entries, &lookups)?;
-        let built = Pipeline::build(config, &self.registry, &self.home);
+        let lookups = Lookups::of_process(self.overrides.iter().cloned());
+        AgentConfig::from_entries(&self.name, &entries, &lookups)
+    }
+
+    /// Reads the configuration and builds its path, beside one that runs; warnings are logged.
+    ///
+    /// # Errors
+    /// Also when nothing of it can be built.
+    pub(crate) fn build(&self, beside: &Beside) -> Result<Pipeline> {
+        let built = Pipeline::build(self.read()?, &self.registry, &self.home, beside);
         let warnings = match &built {
-            Ok(pipeline) => &pipeline.warnings,
+            Ok(pipeline) => &pipeline.config.warnings,
             Err((_, warnings)) => warnings,
         };
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
         built.map_err(|(error, _)| error)
+    }
+
+    /// The files that it is read from.
+    pub(crate) fn config_files(&self) -> impl Iterator<Item = &Path> {
+        self.configuration.iter().filter_map(|configuration| match configuration {
+            Configuration::File(path) => Some(path.as_path()),
+            Configuration::Text(_) => None,
+        })
+    }
+
+    /// What messages call the whole of them.
+    pub(crate) fn files(&self) -> String {
+        let files: Vec<String> = self.config_files().map(|file| file.display().to_string()).collect();
+        if files.is_empty() { "the configuration".to_owned() } else { files.join(", ") }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Builds an agent's path from a configuration and runs it.
 //!
 //! [`registry`] knows the components by name, `pipeline` puts them together, `runner` drives each of them,
-//! [`supervisor`] starts and stops the whole, [`builder`] is the way in.
+//! [`supervisor`] starts and stops the whole, [`reload`] exchanges what changed, [`builder`] is the way in.
 //!
 //! ```
 //! # #[tokio::main]
@@ -24,9 +24,11 @@
 //! ```
 
 pub mod builder;
+mod metered;
 mod path;
 mod pipeline;
 pub mod registry;
+pub mod reload;
 mod runner;
 pub mod supervisor;
 #[cfg(test)]
@@ -34,4 +36,5 @@ mod tests;
 
 pub use builder::{Agent, AgentBuilder};
 pub use registry::{Register, Registry};
+pub use reload::{Changes, ConfigWatch};
 pub use supervisor::RunningAgent;

@@ -3,31 +3,66 @@
 //!
 //! A component that cannot be built is refused alone: a warning names the place, the value and the remedy, and the rest
 //! runs. What cannot work without it goes too.
+//!
+//! Beside a path that runs, only what changed is built, and nothing of what runs is touched: [`Pipeline::build`] gives a
+//! plan, which the supervisor puts into force or drops.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use millstream_config::{AgentConfig, ComponentConfig, PartConfig};
 use millstream_core::{
-    BuiltSink, ChannelContext, ChannelProcessor, ChannelRef, ComponentStatus, Error, Interceptor, Options, Result,
-    Selector, SinkSpec, Source, SourceSpec, Spec, State, Status,
+    BuiltSink, ChannelContext, ChannelRef, ChannelSpec, ComponentStatus, Error, Interceptor, Options, Reconfigure,
+    Result, Selector, SelectorSpec, SinkSpec, Source, SourceSpec, Spec, State,
 };
 
-use crate::path;
+use crate::metered::Metered;
+use crate::path::Shown;
 use crate::registry::{Registry, find};
 
 /// A path, built and not yet running. Lists are in the order of the configuration.
-#[derive(Debug)]
 pub(crate) struct Pipeline {
-    pub(crate) agent: String,
-    pub(crate) sources: Vec<SourcePart>,
-    pub(crate) channels: Vec<ChannelPart>,
-    pub(crate) sinks: Vec<SinkPart>,
-    pub(crate) status: Arc<Status>,
-    pub(crate) warnings: Vec<String>,
-    /// The path on one line.
-    pub(crate) path: String,
+    /// What it was built from, without what was refused.
+    pub(crate) config: AgentConfig,
+    pub(crate) sources: Vec<Stage<SourcePart>>,
+    pub(crate) channels: Vec<ChannelStage>,
+    pub(crate) sinks: Vec<Stage<SinkPart>>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// A path that runs, as far as another one beside it must know.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// What works, and can go on where its definition stays the same.
+    pub(crate) sources: Vec<ComponentConfig>,
+    pub(crate) sinks: Vec<ComponentConfig>,
+    pub(crate) channels: Vec<(ComponentConfig, ChannelRef)>,
+    /// What was refused already: kind, definition.
+    pub(crate) refused: Vec<(&'static str, ComponentConfig)>,
+    /// Full names of components that the configuration itself took away.
+    pub(crate) broken: Vec<String>,
+}
+
+/// A source or a sink of a plan.
+pub(crate) enum Stage<T> {
+    /// The one that runs goes on.
+    Kept(ComponentConfig),
+    /// Takes the place of the one that runs, if there is one.
+    New(ComponentConfig, Box<T>),
+}
+
+/// A channel of a plan.
+pub(crate) enum ChannelStage {
+    /// The open one stays.
+    Kept(ComponentConfig),
+    /// The open one stays and takes over other options.
+    Resized(ComponentConfig, Reconfigure),
+    /// Open.
+    Opened(ComponentConfig, ChannelPart),
+    /// To be opened once the one that runs, or another one on its directories, is closed.
+    Later(ComponentConfig, Arc<ChannelDraft>),
 }
 
 /// What every component has; `S` is its kind of declaration.
@@ -45,9 +80,15 @@ pub(crate) struct Component<S: 'static> {
 pub(crate) struct SourcePart {
     pub(crate) component: Component<SourceSpec>,
     pub(crate) source: Box<dyn Source>,
-    pub(crate) processor: Arc<ChannelProcessor>,
-    /// Types of its interceptors, first one first.
-    pub(crate) interceptors: Vec<&'static str>,
+    pub(crate) interceptors: Vec<Box<dyn Interceptor>>,
+    pub(crate) selector: Box<dyn Selector>,
+    pub(crate) shown: Shown,
+}
+
+pub(crate) struct SinkPart {
+    pub(crate) component: Component<SinkSpec>,
+    pub(crate) sink: BuiltSink,
+    pub(crate) shown: Shown,
 }
 
 #[derive(Debug)]
@@ -55,12 +96,23 @@ pub(crate) struct ChannelPart {
     pub(crate) type_name: &'static str,
     pub(crate) channel: ChannelRef,
     pub(crate) status: Arc<ComponentStatus>,
+    /// To open it again.
+    pub(crate) draft: Arc<ChannelDraft>,
 }
 
-pub(crate) struct SinkPart {
-    pub(crate) component: Component<SinkSpec>,
-    pub(crate) sink: BuiltSink,
-    pub(crate) channel: ChannelRef,
+/// A channel that can be opened, again after it was closed.
+#[derive(Debug)]
+pub(crate) struct ChannelDraft {
+    component: Component<ChannelSpec>,
+    home: PathBuf,
+}
+
+/// A component that cannot be built.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) definition: ComponentConfig,
+    pub(crate) status: Arc<ComponentStatus>,
+    pub(crate) error: Error,
 }
 
 /// A path on its way.
@@ -68,24 +120,30 @@ struct Assembly<'a> {
     config: AgentConfig,
     registry: &'a Registry,
     home: &'a Path,
-    sources: Vec<SourcePart>,
-    channels: Vec<ChannelPart>,
-    sinks: Vec<SinkPart>,
-    /// Of refused components, to be shown beside the others.
-    refused: Vec<Arc<ComponentStatus>>,
-    /// Why each of them was refused.
-    reasons: Vec<Error>,
+    beside: &'a Beside,
+    sources: Vec<Stage<SourcePart>>,
+    channels: Vec<ChannelStage>,
+    sinks: Vec<Stage<SinkPart>>,
+    /// By name: most events of a transaction of the channels that there will be.
+    capacities: BTreeMap<String, u64>,
+    refused: Vec<Refused>,
 }
 
 // === impl Pipeline ===
 
 impl Pipeline {
-    /// Builds what can be built of `config`. `home` is where channels keep their data unless they are told.
+    /// Builds what can be built of `config` and does not run already. `home` is where channels keep their data unless they
+    /// are told.
     ///
     /// # Errors
-    /// The first component's, when neither a source nor a sink is left.
-    pub(crate) fn build(config: AgentConfig, registry: &Registry, home: &Path) -> Result<Self, (Error, Vec<String>)> {
-        Assembly::new(config, registry, home)
+    /// The first component's, when neither a source nor a sink is left; and the warnings.
+    pub(crate) fn build(
+        config: AgentConfig,
+        registry: &Registry,
+        home: &Path,
+        beside: &Beside,
+    ) -> Result<Self, (Error, Vec<String>)> {
+        Assembly::new(config, registry, home, beside)
             // First, because both ends hold on to them.
             .with_channels()
             // With their interceptors and selectors.
@@ -95,14 +153,29 @@ impl Pipeline {
             .without_unconnected_channels()
             .finish()
     }
+
+    /// What is wrong and was not wrong before: the reasons not to take the place of what runs.
+    pub(crate) fn newly_broken(&self, beside: &Beside) -> Vec<String> {
+        let known = |name: &String| beside.broken.contains(name);
+        let broken = self.config.broken.iter().filter(|broken| !known(&broken.component));
+        let refused = self.refused.iter().filter(|refused| {
+            let kind = refused.status.kind;
+            !beside.refused.iter().any(|(other, old)| *other == kind && old.means_the_same_as(&refused.definition))
+        });
+        let refused = refused.map(|refused| told(&refused.error, &refused.definition.type_place));
+        let mut reasons: Vec<String> = broken.map(|broken| broken.reason.clone()).chain(refused).collect();
+        reasons.dedup();
+        reasons
+    }
 }
 
 // === impl Assembly ===
 
 impl<'a> Assembly<'a> {
-    fn new(config: AgentConfig, registry: &'a Registry, home: &'a Path) -> Self {
+    fn new(config: AgentConfig, registry: &'a Registry, home: &'a Path, beside: &'a Beside) -> Self {
         let (sources, channels, sinks) = (Vec::new(), Vec::new(), Vec::new());
-        Self { config, registry, home, sources, channels, sinks, refused: Vec::new(), reasons: Vec::new() }
+        let (capacities, refused) = (BTreeMap::new(), Vec::new());
+        Self { config, registry, home, beside, sources, channels, sinks, capacities, refused }
     }
 
     fn with_channels(mut self) -> Self {
@@ -113,13 +186,15 @@ impl<'a> Assembly<'a> {
             }
         }
         let Self { config, channels, .. } = &mut self;
-        config.retain_channels(|name| channels.iter().any(|part| **part.channel.name() == *name));
+        config.retain_channels(|name| channels.iter().any(|stage| stage.definition().name == name));
         self
     }
 
     fn with_sources(mut self) -> Self {
         for config in self.config.sources.clone() {
-            match self.source(&config) {
+            let same = self.beside.sources.iter().any(|old| old.means_the_same_as(&config));
+            let built = self.source(&config, same && self.stays_connected(&config));
+            match built {
                 Ok(source) => self.sources.push(source),
                 Err(error) => self.refuse("source", &config, error),
             }
@@ -129,7 +204,9 @@ impl<'a> Assembly<'a> {
 
     fn with_sinks(mut self) -> Self {
         for config in self.config.sinks.clone() {
-            match self.sink(&config) {
+            let same = self.beside.sinks.iter().any(|old| old.means_the_same_as(&config));
+            let built = self.sink(&config, same && self.stays_connected(&config));
+            match built {
                 Ok(sink) => self.sinks.push(sink),
                 Err(error) => self.refuse("sink", &config, error),
             }
@@ -137,27 +214,62 @@ impl<'a> Assembly<'a> {
         self
     }
 
-    fn channel(&mut self, config: &ComponentConfig) -> Result<ChannelPart> {
-        let component = self.configure("channel", self.registry.channels(), config)?;
-        let cx = ChannelContext { name: Arc::clone(&component.name), home: self.home.to_owned() };
-        let channel = guarded(&component.full_name, || (component.spec.build)(&component.options, &cx))?;
-        Ok(ChannelPart { type_name: component.spec.name, channel, status: component.status })
+    /// Whether every channel of the component stays the one that it is.
+    fn stays_connected(&self, config: &ComponentConfig) -> bool {
+        let stays = |stage: &ChannelStage| matches!(stage, ChannelStage::Kept(_) | ChannelStage::Resized(..));
+        let staying = |name: &String| self.channels.iter().any(|one| one.definition().name == *name && stays(one));
+        config.channels.iter().all(staying)
     }
 
-    fn source(&mut self, config: &ComponentConfig) -> Result<SourcePart> {
+    fn channel(&mut self, config: &ComponentConfig) -> Result<ChannelStage> {
+        let component = self.configure("channel", self.registry.channels(), config)?;
+        let draft = Arc::new(ChannelDraft { component, home: self.home.to_owned() });
+        let beside = self.beside;
+        let Some((old, open)) = beside.channels.iter().find(|(old, _)| old.name == config.name) else {
+            return match draft.open() {
+                Ok(part) => {
+                    self.capacities.insert(config.name.clone(), part.channel.transaction_capacity());
+                    Ok(ChannelStage::Opened(config.clone(), part))
+                }
+                // Perhaps by a channel that is about to go.
+                Err(Error::InUse { .. }) if !beside.channels.is_empty() => Ok(self.later(config, draft)),
+                Err(error) => Err(error),
+            };
+        };
+        if old.means_the_same_as(config) {
+            self.capacities.insert(config.name.clone(), open.transaction_capacity());
+            return Ok(ChannelStage::Kept(config.clone()));
+        }
+        let same_type = old.type_name == config.type_name;
+        let resized = if same_type { open.reconfigure(&draft.component.options)? } else { None };
+        let Some(reconfigure) = resized else { return Ok(self.later(config, draft)) };
+        self.capacities.insert(config.name.clone(), draft.transaction_capacity());
+        Ok(ChannelStage::Resized(config.clone(), reconfigure))
+    }
+
+    fn later(&mut self, config: &ComponentConfig, draft: Arc<ChannelDraft>) -> ChannelStage {
+        self.capacities.insert(config.name.clone(), draft.transaction_capacity());
+        ChannelStage::Later(config.clone(), draft)
+    }
+
+    fn source(&mut self, config: &ComponentConfig, stays: bool) -> Result<Stage<SourcePart>> {
         let component = self.configure("source", self.registry.sources(), config)?;
+        self.check_batch_size(&component.options, &config.channels)?;
+        if stays {
+            return Ok(Stage::Kept(config.clone()));
+        }
         let (mut interceptors, mut names) = (Vec::new(), Vec::new());
         for part in &config.interceptors {
             let (name, interceptor) = self.interceptor(part)?;
             names.push(name);
             interceptors.push(interceptor);
         }
-        let channels: Vec<ChannelRef> = config.channels.iter().filter_map(|name| self.open_channel(name)).collect();
+        let channels: Vec<Arc<str>> = config.channels.iter().map(|name| name.as_str().into()).collect();
         let selector = self.selector(&config.selector, &channels)?;
-        check_batch_size(&component.options, &channels)?;
-        let processor = Arc::new(ChannelProcessor::new(interceptors, selector, channels));
         let source = build_source(component.spec, &component.options, &component.full_name)?;
-        Ok(SourcePart { component, source, processor, interceptors: names })
+        let shown = Shown::new(&component, &names, channels);
+        let part = SourcePart { component, source, interceptors, selector, shown };
+        Ok(Stage::New(config.clone(), Box::new(part)))
     }
 
     fn interceptor(&mut self, part: &PartConfig) -> Result<(&'static str, Box<dyn Interceptor>)> {
@@ -165,20 +277,21 @@ impl<'a> Assembly<'a> {
         Ok((spec.name, guarded(&part.name, || (spec.build)(&options))?))
     }
 
-    fn selector(&mut self, part: &PartConfig, channels: &[ChannelRef]) -> Result<Box<dyn Selector>> {
-        let (spec, options) = self.configure_part("selector", self.registry.selectors(), part)?;
-        let names: Vec<Arc<str>> = channels.iter().map(|channel| Arc::clone(channel.name())).collect();
-        guarded(&part.name, || (spec.build)(&options, &names))
+    fn selector(&mut self, part: &PartConfig, channels: &[Arc<str>]) -> Result<Box<dyn Selector>> {
+        let (spec, options): (&SelectorSpec, _) = self.configure_part("selector", self.registry.selectors(), part)?;
+        guarded(&part.name, || (spec.build)(&options, channels))
     }
 
-    fn sink(&mut self, config: &ComponentConfig) -> Result<SinkPart> {
+    fn sink(&mut self, config: &ComponentConfig, stays: bool) -> Result<Stage<SinkPart>> {
         let component = self.configure("sink", self.registry.sinks(), config)?;
-        let name = config.channels.first().map_or("", String::as_str);
-        let missing = || Error::config(&config.channels_place, format!("there is no working channel {name:?}"));
-        let channel = self.open_channel(name).ok_or_else(missing)?;
-        check_batch_size(&component.options, std::slice::from_ref(&channel))?;
+        self.check_batch_size(&component.options, &config.channels)?;
+        if stays {
+            return Ok(Stage::Kept(config.clone()));
+        }
         let sink = build_sink(component.spec, &component.options, &component.full_name)?;
-        Ok(SinkPart { component, sink, channel })
+        let channels = config.channels.iter().map(|name| name.as_str().into()).collect();
+        let shown = Shown::new(&component, &[], channels);
+        Ok(Stage::New(config.clone(), Box::new(SinkPart { component, sink, shown })))
     }
 
     /// Finds the declaration of a component and types its settings.
@@ -215,9 +328,20 @@ impl<'a> Assembly<'a> {
         Ok(options)
     }
 
-    fn open_channel(&self, name: &str) -> Option<ChannelRef> {
-        let found = self.channels.iter().find(|part| **part.channel.name() == *name);
-        found.map(|part| Arc::clone(&part.channel))
+    /// A batch that no transaction of a channel can hold would never get through.
+    fn check_batch_size(&self, options: &Options, channels: &[String]) -> Result<()> {
+        let known = channels.iter().filter_map(|name| Some((*self.capacities.get(name)?, name)));
+        let Some((most, name)) = known.min() else { return Ok(()) };
+        for key in BATCH_SIZE_KEYS {
+            let Some(size) = options.find(key).and_then(|value| value.parse::<u64>().ok()) else { continue };
+            if size > most {
+                let problem = format!(
+                    "expected at most {most}, the transactionCapacity of channel {name}, got {size}; lower it or raise that"
+                );
+                return Err(options.refuse(key, problem));
+            }
+        }
+        Ok(())
     }
 
     fn full_name(&self, kind: &str, component: &str) -> String {
@@ -227,23 +351,19 @@ impl<'a> Assembly<'a> {
     fn refuse(&mut self, kind: &'static str, config: &ComponentConfig, error: Error) {
         let full = self.full_name(kind, &config.name);
         self.config.warnings.push(match &error {
-            // Says already where.
             Error::Config { .. } => format!("{error}; so {full} is not run"),
             _ => format!("{}: {full} is not run: {error}", config.type_place),
         });
-        let status = ComponentStatus::new(kind, config.name.as_str().into(), config.type_name.as_str().into());
-        status.failed(&error);
-        status.enter(State::Failed);
-        self.refused.push(status);
-        self.reasons.push(error);
+        self.refused.push(Refused::new(kind, config.clone(), error));
     }
 
     fn without_unconnected_channels(mut self) -> Self {
         let Self { config, sources, channels, sinks, .. } = &mut self;
-        channels.retain(|part| {
-            let name = part.channel.name();
-            let fills = sources.iter().any(|source| source.processor.channels().iter().any(|c| c.name() == name));
-            let empties = sinks.iter().any(|sink| sink.channel.name() == name);
+        let fills: Vec<&String> = sources.iter().flat_map(|source| &source.definition().channels).collect();
+        let empties: Vec<&String> = sinks.iter().flat_map(|sink| &sink.definition().channels).collect();
+        channels.retain(|stage| {
+            let name = &stage.definition().name;
+            let (fills, empties) = (fills.contains(&name), empties.contains(&name));
             let full = config.full_name("channels", name);
             if !fills && !empties {
                 config.warnings.push(format!("{full}: none of its sources and sinks works, so it is not run"));
@@ -257,29 +377,81 @@ impl<'a> Assembly<'a> {
     }
 
     fn finish(self) -> Result<Pipeline, (Error, Vec<String>)> {
-        let Self { config, sources, channels, sinks, refused, reasons, .. } = self;
-        let AgentConfig { name: agent, warnings, .. } = config;
+        let Self { config, sources, channels, sinks, refused, .. } = self;
         if sources.is_empty() && sinks.is_empty() {
-            let nothing = || Error::config(&agent, "neither a source nor a sink can run");
-            return Err((reasons.into_iter().next().unwrap_or_else(nothing), warnings));
+            let nothing = Error::config(&config.name, "neither a source nor a sink can run");
+            let first = refused.into_iter().next().map_or(nothing, |refused| refused.error);
+            return Err((first, config.warnings));
         }
-        let status = Arc::new(Status::default());
-        let of_kind = |kind| refused.iter().filter(move |status| status.kind == kind).cloned();
-        sources.iter().map(|part| Arc::clone(&part.component.status)).for_each(|one| status.add(one));
-        of_kind("source").for_each(|one| status.add(one));
-        for part in &channels {
-            status.add(Arc::clone(&part.status));
-            status.add_channel(Arc::clone(&part.channel));
+        Ok(Pipeline { config, sources, channels, sinks, refused })
+    }
+}
+
+// === impl Stage, ChannelStage ===
+
+impl<T> Stage<T> {
+    pub(crate) fn definition(&self) -> &ComponentConfig {
+        match self {
+            Self::Kept(definition) | Self::New(definition, _) => definition,
         }
-        of_kind("channel").for_each(|one| status.add(one));
-        sinks.iter().map(|part| Arc::clone(&part.component.status)).for_each(|one| status.add(one));
-        of_kind("sink").for_each(|one| status.add(one));
-        let path = path::on_one_line(&sources, &channels, &sinks);
-        Ok(Pipeline { agent, sources, channels, sinks, status, warnings, path })
+    }
+
+    /// Whether the component of this name that runs goes on.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        matches!(self, Self::Kept(definition) if definition.name == name)
+    }
+}
+
+impl ChannelStage {
+    pub(crate) fn definition(&self) -> &ComponentConfig {
+        match self {
+            Self::Kept(definition)
+            | Self::Resized(definition, _)
+            | Self::Opened(definition, _)
+            | Self::Later(definition, _) => definition,
+        }
+    }
+}
+
+// === impl ChannelDraft ===
+
+impl ChannelDraft {
+    /// Opens the channel. Waits for the disk.
+    pub(crate) fn open(self: &Arc<Self>) -> Result<ChannelPart> {
+        let Component { full_name, name, spec, options, status } = &self.component;
+        let cx = ChannelContext { name: Arc::clone(name), home: self.home.clone() };
+        let channel = guarded(full_name, || (spec.build)(options, &cx))?;
+        let status = Arc::clone(status);
+        let channel = Metered::wrap(channel, Arc::clone(&status));
+        Ok(ChannelPart { type_name: spec.name, channel, status, draft: Arc::clone(self) })
+    }
+
+    /// As the options say; a channel without that option has no bound.
+    fn transaction_capacity(&self) -> u64 {
+        self.component.options.int("transactionCapacity").unwrap_or(u64::MAX)
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    pub(crate) fn new(kind: &'static str, definition: ComponentConfig, error: Error) -> Self {
+        let status = ComponentStatus::new(kind, definition.name.as_str().into(), definition.type_name.as_str().into());
+        status.failed(&error);
+        status.enter(State::Failed);
+        Self { definition, status, error }
     }
 }
 
 // === helpers ===
+
+/// An error with its place, where it does not say it itself.
+fn told(error: &Error, place: &str) -> String {
+    match error {
+        Error::Config { .. } => error.to_string(),
+        _ => format!("{place}: {error}"),
+    }
+}
 
 /// Builds a source, also again after it failed.
 pub(crate) fn build_source(spec: &SourceSpec, options: &Options, full_name: &str) -> Result<Box<dyn Source>> {
@@ -292,7 +464,7 @@ pub(crate) fn build_sink(spec: &SinkSpec, options: &Options, full_name: &str) ->
 }
 
 /// A panic while `place` is built is an error of that component alone.
-fn guarded<T>(place: &str, build: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn guarded<T>(place: &str, build: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|payload| Err(panicked(place, &*payload)))
 }
 
@@ -302,34 +474,5 @@ pub(crate) fn panicked(place: &str, payload: &(dyn std::any::Any + Send)) -> Err
     Error::Panicked { place: place.to_owned(), message: text.unwrap_or("no text").to_owned() }
 }
 
-/// A batch that no transaction of a channel can hold would never get through.
-fn check_batch_size(options: &Options, channels: &[ChannelRef]) -> Result<()> {
-    let Some(channel) = channels.iter().min_by_key(|channel| channel.transaction_capacity()) else { return Ok(()) };
-    let most = channel.transaction_capacity();
-    for key in BATCH_SIZE_KEYS {
-        let Some(size) = options.find(key).and_then(|value| value.parse::<u64>().ok()) else { continue };
-        if size > most {
-            let name = channel.name();
-            let problem = format!(
-                "expected at most {most}, the transactionCapacity of channel {name}, got {size}; lower it or raise that"
-            );
-            return Err(options.refuse(key, problem));
-        }
-    }
-    Ok(())
-}
-
 /// How Flume's components call the size of their batches.
 const BATCH_SIZE_KEYS: [&str; 2] = ["batchSize", "batch-size"];
-
-impl std::fmt::Debug for SourcePart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SourcePart").field("component", &self.component).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for SinkPart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SinkPart").field("component", &self.component).finish_non_exhaustive()
-    }
-}

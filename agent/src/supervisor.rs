@@ -3,86 +3,88 @@
 //! Started are channels, sinks, sources; stopped in reverse. Sources end first: what they handed over is stored. Sinks
 //! finish the delivery in hand; those of a channel that forgets go on until it is empty. Then channels close. All of that
 //! within a limit, after which components are discarded where they are, as in a crash: takes go back, durable channels
-//! keep what they have.
+//! keep what they have. How a part of it is exchanged while the rest runs: `reload`.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_core::{ChannelRef, ComponentStatus, Result, State, Status, Stopper, stop_token};
+use millstream_config::{AgentConfig, ComponentConfig};
+use millstream_core::{
+    ChannelProcessor, ChannelRef, ComponentStatus, ObservedChannel, PathStatus, Result, State, Status, Stopper,
+    stop_token,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::Instrument;
 
-use crate::pipeline::Pipeline;
+use crate::builder::Blueprint;
+use crate::path::{self, Shown};
+use crate::pipeline::{ChannelDraft, ChannelPart, Pipeline, Refused, SinkPart, SourcePart};
 use crate::runner::{run_sink, run_source};
 
 /// Components at work. Dropped, they are discarded where they are; see [`RunningAgent::stop`].
 #[derive(Debug)]
 pub struct RunningAgent {
-    name: String,
+    pub(crate) blueprint: Arc<Blueprint>,
+    pub(crate) config: AgentConfig,
     path: String,
-    warnings: Vec<String>,
     status: Arc<Status>,
-    channels: Vec<(ChannelRef, Arc<ComponentStatus>)>,
-    sources: Vec<Running>,
-    sinks: Vec<Running>,
-    /// The tasks of the sources, and those of the sinks.
-    source_tasks: JoinSet<()>,
-    sink_tasks: JoinSet<()>,
-    stop_limit: Duration,
+    /// Each list in the order of the configuration.
+    pub(crate) channels: Vec<RunningChannel>,
+    pub(crate) sources: Vec<Running>,
+    pub(crate) sinks: Vec<Running>,
+    pub(crate) refused: Vec<Refused>,
+    pub(crate) stop_limit: Duration,
 }
 
 /// A source or a sink at work.
 #[derive(Debug)]
-struct Running {
-    full_name: String,
-    status: Arc<ComponentStatus>,
+pub(crate) struct Running {
+    pub(crate) definition: ComponentConfig,
+    pub(crate) full_name: String,
+    pub(crate) shown: Shown,
+    pub(crate) status: Arc<ComponentStatus>,
     stopper: Stopper,
     /// Of a sink: where it takes.
     channel: Option<ChannelRef>,
+    /// Its one task.
+    task: JoinSet<()>,
+}
+
+/// An open channel.
+#[derive(Debug)]
+pub(crate) struct RunningChannel {
+    pub(crate) definition: ComponentConfig,
+    pub(crate) type_name: &'static str,
+    pub(crate) observed: ObservedChannel,
+    /// To open it again.
+    pub(crate) draft: Arc<ChannelDraft>,
 }
 
 // === impl RunningAgent ===
 
 impl RunningAgent {
-    pub(crate) fn start(pipeline: Pipeline, stop_limit: Duration) -> Self {
-        let Pipeline { agent: name, sources, channels, sinks, status, warnings, path } = pipeline;
+    pub(crate) async fn start(blueprint: Blueprint, pipeline: Pipeline, stop_limit: Duration) -> Self {
         let mut agent = Self {
-            name,
-            path,
-            warnings,
-            status,
-            channels: channels.into_iter().map(|part| (part.channel, part.status)).collect(),
+            blueprint: Arc::new(blueprint),
+            config: AgentConfig::default(),
+            path: String::new(),
+            status: Arc::new(Status::default()),
+            channels: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
-            source_tasks: JoinSet::new(),
-            sink_tasks: JoinSet::new(),
+            refused: Vec::new(),
             stop_limit,
         };
-        for (_, status) in &agent.channels {
-            status.ready();
-        }
-        for part in sinks {
-            let (stopper, stop) = stop_token();
-            let (full_name, status) = (part.component.full_name.clone(), Arc::clone(&part.component.status));
-            let channel = Some(Arc::clone(&part.channel));
-            agent.sink_tasks.spawn(named(&full_name, run_sink(part, stop)));
-            agent.sinks.push(Running { full_name, status, stopper, channel });
-        }
-        for part in sources {
-            let (stopper, stop) = stop_token();
-            let (full_name, status) = (part.component.full_name.clone(), Arc::clone(&part.component.status));
-            agent.source_tasks.spawn(named(&full_name, run_source(part, stop)));
-            agent.sources.push(Running { full_name, status, stopper, channel: None });
-        }
-        tracing::info!(agent = agent.name, path = %agent.path, "agent runs");
+        agent.apply(pipeline).await;
+        tracing::info!(agent = agent.name(), path = %agent.path, "agent runs");
         agent
     }
 
     /// The agent's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.config.name
     }
 
     /// The path on one line: `spooldir r1 → file c1 → spark k1 127.0.0.1:41414`.
@@ -92,7 +94,7 @@ impl RunningAgent {
 
     /// What was wrong with the configuration and did not keep the agent from running: place, value, remedy.
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        &self.config.warnings
     }
 
     /// What the components show: also after the agent stopped.
@@ -102,8 +104,8 @@ impl RunningAgent {
 
     /// An open channel.
     pub fn channel(&self, name: &str) -> Option<ChannelRef> {
-        let found = self.channels.iter().find(|(channel, _)| **channel.name() == *name);
-        found.map(|(channel, _)| Arc::clone(channel))
+        let found = self.channels.iter().find(|running| running.definition.name == name);
+        found.map(|running| Arc::clone(&running.observed.channel))
     }
 
     /// Resolves once no component is starting any more: each works, tries again or has failed.
@@ -119,16 +121,16 @@ impl RunningAgent {
     /// # Cancel safety
     /// May be dropped and awaited again.
     pub async fn ended(&mut self) {
-        while self.source_tasks.join_next().await.is_some() {}
-        while self.sink_tasks.join_next().await.is_some() {}
+        for running in self.sources.iter_mut().chain(&mut self.sinks) {
+            while running.task.join_next().await.is_some() {}
+        }
     }
 
     /// Ends the sources, within the limit: what they handed over is stored, and nothing more comes in. The first part of
     /// [`Self::stop`], for who wants to see the channels empty before the rest.
     pub async fn stop_sources(&mut self) {
         let deadline = Instant::now() + self.stop_limit;
-        self.sources.iter().for_each(|source| source.stopper.stop());
-        finish(&mut self.source_tasks, &self.sources, deadline).await;
+        finish(&mut self.sources, deadline).await;
     }
 
     /// Stops in order, within the limit.
@@ -138,61 +140,68 @@ impl RunningAgent {
     pub async fn stop(mut self) -> Result<()> {
         let deadline = Instant::now() + self.stop_limit;
         self.stop_sources().await;
-        self.drain(deadline).await;
-        finish(&mut self.sink_tasks, &self.sinks, deadline).await;
-        let closed = self.close_channels().await;
-        tracing::info!(agent = self.name, "agent stopped");
+        drain(&self.sinks.iter().collect::<Vec<_>>(), deadline).await;
+        finish(&mut self.sinks, deadline).await;
+        let mut closed = Ok(());
+        for channel in &self.channels {
+            closed = closed.and(channel.close().await);
+        }
+        tracing::info!(agent = self.name(), "agent stopped");
         closed
     }
 
-    /// Asks the sinks to stop; those of a channel that forgets once it is empty.
-    async fn drain(&self, deadline: Instant) {
-        let mut draining: Vec<&Running> = self.sinks.iter().collect();
-        for sink in draining.iter().filter(|sink| sink.forgets() && sink.can_drain()) {
-            let waiting_events = sink.channel.as_ref().map_or(0, |channel| channel.totals().waiting_events());
-            tracing::info!(component = sink.full_name, waiting_events, "empties its channel before it stops");
-        }
-        loop {
-            draining.retain(|sink| {
-                let goes_on = sink.forgets() && sink.can_drain() && Instant::now() < deadline;
-                if !goes_on {
-                    sink.stopper.stop();
-                }
-                goes_on
-            });
-            if draining.is_empty() {
-                break;
-            }
-            sleep(DRAIN_LOOK).await;
-        }
+    pub(crate) fn start_source(&mut self, definition: ComponentConfig, part: SourcePart) {
+        let channels: Option<Vec<ChannelRef>> = definition.channels.iter().map(|name| self.channel(name)).collect();
+        let Some(channels) = channels else { return self.refuse_unconnected("source", definition) };
+        let SourcePart { component, source, interceptors, selector, shown } = part;
+        let processor = Arc::new(ChannelProcessor::new(interceptors, selector, channels));
+        let (stopper, stop) = stop_token();
+        let (full_name, status) = (component.full_name.clone(), Arc::clone(&component.status));
+        let task = spawned(&full_name, run_source(component, source, processor, stop));
+        self.sources.push(Running { definition, full_name, shown, status, stopper, channel: None, task });
     }
 
-    async fn close_channels(&self) -> Result<()> {
-        let mut outcome = Ok(());
-        for (channel, status) in &self.channels {
-            let waiting = channel.totals().waiting_events();
-            let closed = tokio::time::timeout(CLOSE_LIMIT, channel.close()).await;
-            match closed {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::error!(channel = %channel.name(), %error, "channel could not be closed well");
-                    status.failed(&error);
-                    outcome = outcome.and(Err(error));
-                }
-                Err(_) => tracing::error!(channel = %channel.name(), "channel did not close in time, left as it is"),
-            }
-            if waiting > 0 && !channel.is_durable() {
-                tracing::warn!(channel = %channel.name(), lost_events = waiting, "channel forgets what was not delivered");
-            }
-            status.enter(State::Stopped);
-        }
-        outcome
+    pub(crate) fn start_sink(&mut self, definition: ComponentConfig, part: SinkPart) {
+        let channel = definition.channels.first().and_then(|name| self.channel(name));
+        let Some(channel) = channel else { return self.refuse_unconnected("sink", definition) };
+        let SinkPart { component, sink, shown } = part;
+        let (stopper, stop) = stop_token();
+        let (full_name, status) = (component.full_name.clone(), Arc::clone(&component.status));
+        let task = spawned(&full_name, run_sink(component, sink, Arc::clone(&channel), stop));
+        self.sinks.push(Running { definition, full_name, shown, status, stopper, channel: Some(channel), task });
+    }
+
+    /// Orders the lists as the configuration does, and shows the path as it is now.
+    pub(crate) fn show(&mut self) {
+        let Self { config, channels, sources, sinks, refused, .. } = self;
+        let order = |list: &[ComponentConfig], name: &str| list.iter().position(|one| one.name == name);
+        sources.sort_by_key(|running| order(&config.sources, &running.definition.name));
+        channels.sort_by_key(|running| order(&config.channels, &running.definition.name));
+        sinks.sort_by_key(|running| order(&config.sinks, &running.definition.name));
+        let shown = |list: &[Running]| list.iter().map(|running| running.shown.clone()).collect::<Vec<_>>();
+        let typed: Vec<(&str, &str)> =
+            channels.iter().map(|running| (running.type_name, running.definition.name.as_str())).collect();
+        self.path = path::on_one_line(&shown(sources), &typed, &shown(sinks));
+        let refused = |kind| refused.iter().map(|one| &one.status).filter(move |status| status.kind == kind);
+        let sources = sources.iter().map(|running| &running.status).chain(refused("source"));
+        let channel_statuses = channels.iter().map(|running| &running.observed.status).chain(refused("channel"));
+        let sinks = sinks.iter().map(|running| &running.status).chain(refused("sink"));
+        self.status.replace(PathStatus {
+            name: config.name.clone(),
+            line: self.path.clone(),
+            components: sources.chain(channel_statuses).chain(sinks).cloned().collect(),
+            channels: channels.iter().map(|running| running.observed.clone()).collect(),
+        });
     }
 }
 
 // === impl Running ===
 
 impl Running {
+    pub(crate) fn state(&self) -> State {
+        self.status.state()
+    }
+
     /// Whether what its channel holds is lost when it closes.
     fn forgets(&self) -> bool {
         self.channel.as_ref().is_some_and(|channel| !channel.is_durable())
@@ -200,29 +209,92 @@ impl Running {
 
     /// Whether its channel has events that it may still deliver.
     fn can_drain(&self) -> bool {
-        let alive = !matches!(self.status.state(), State::Failed | State::Stopped);
+        let alive = !matches!(self.state(), State::Failed | State::Stopped);
         alive && self.channel.as_ref().is_some_and(|channel| channel.totals().waiting_events() > 0)
+    }
+}
+
+// === impl RunningChannel ===
+
+impl RunningChannel {
+    /// A channel that was just opened.
+    pub(crate) fn opened(definition: ComponentConfig, part: ChannelPart) -> Self {
+        let ChannelPart { type_name, channel, status, draft } = part;
+        status.ready();
+        Self { definition, type_name, observed: ObservedChannel::new(channel, status), draft }
+    }
+
+    /// Closes it, within its own limit.
+    ///
+    /// # Errors
+    /// Its own. What it had acknowledged is not lost by that.
+    pub(crate) async fn close(&self) -> Result<()> {
+        let ObservedChannel { channel, status, .. } = &self.observed;
+        let waiting = channel.totals().waiting_events();
+        let closed = match tokio::time::timeout(CLOSE_LIMIT, channel.close()).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                tracing::error!(channel = %channel.name(), "channel did not close in time, left as it is");
+                Ok(())
+            }
+        };
+        if let Err(error) = &closed {
+            tracing::error!(channel = %channel.name(), %error, "channel could not be closed well");
+            status.failed(error);
+        }
+        if waiting > 0 && !channel.is_durable() {
+            tracing::warn!(channel = %channel.name(), lost_events = waiting, "channel forgets what was not delivered");
+        }
+        status.enter(State::Stopped);
+        closed
     }
 }
 
 // === helpers ===
 
-/// Log lines of a component's task name it.
-fn named<F: Future<Output = ()>>(full_name: &str, run: F) -> impl Future<Output = ()> + use<F> {
-    run.instrument(tracing::info_span!("run", component = full_name))
+/// A component's task. Its log lines name it.
+fn spawned<F: Future<Output = ()> + Send + 'static>(full_name: &str, run: F) -> JoinSet<()> {
+    let mut task = JoinSet::new();
+    task.spawn(run.instrument(tracing::info_span!("run", component = full_name)));
+    task
 }
 
-/// Waits for tasks that were asked to stop; those that do not in time are discarded.
-async fn finish(tasks: &mut JoinSet<()>, components: &[Running], deadline: Instant) {
-    let ended = timeout_at(deadline, async { while tasks.join_next().await.is_some() {} }).await;
-    if ended.is_ok() {
-        return;
+/// Asks sinks to stop; those of a channel that forgets once it is empty, or at the deadline.
+pub(crate) async fn drain(sinks: &[&Running], deadline: Instant) {
+    let mut draining = sinks.to_vec();
+    for sink in draining.iter().filter(|sink| sink.forgets() && sink.can_drain()) {
+        let waiting_events = sink.channel.as_ref().map_or(0, |channel| channel.totals().waiting_events());
+        tracing::info!(component = sink.full_name, waiting_events, "empties its channel before it stops");
     }
-    for component in components.iter().filter(|one| !matches!(one.status.state(), State::Failed | State::Stopped)) {
-        tracing::warn!(component = component.full_name, "did not stop in time, discarded where it is");
-        component.status.enter(State::Stopped);
+    loop {
+        draining.retain(|sink| {
+            let goes_on = sink.forgets() && sink.can_drain() && Instant::now() < deadline;
+            if !goes_on {
+                sink.stopper.stop();
+            }
+            goes_on
+        });
+        if draining.is_empty() {
+            break;
+        }
+        sleep(DRAIN_LOOK).await;
     }
-    tasks.shutdown().await;
+}
+
+/// Asks components to stop and waits for them; those that do not in time are discarded.
+pub(crate) async fn finish(components: &mut [Running], deadline: Instant) {
+    components.iter().for_each(|component| component.stopper.stop());
+    for component in components {
+        let task = &mut component.task;
+        if timeout_at(deadline, async { while task.join_next().await.is_some() {} }).await.is_ok() {
+            continue;
+        }
+        if !matches!(component.status.state(), State::Failed | State::Stopped) {
+            tracing::warn!(component = component.full_name, "did not stop in time, discarded where it is");
+            component.status.enter(State::Stopped);
+        }
+        task.shutdown().await;
+    }
 }
 
 /// How often a channel that is drained is looked at.

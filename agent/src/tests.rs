@@ -2,6 +2,7 @@
 
 mod building;
 mod probe;
+mod reloading;
 mod running;
 mod stopping;
 

@@ -10,6 +10,6 @@ mod filters;
 pub mod interpolate;
 pub mod properties;
 
-pub use agent::{AgentConfig, ComponentConfig, PartConfig, SinkGroupConfig};
+pub use agent::{AgentConfig, Broken, ComponentConfig, PartConfig, SinkGroupConfig};
 pub use interpolate::Lookups;
 pub use properties::{Entry, load, parse};

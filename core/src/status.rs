@@ -1,14 +1,15 @@
 //! What the running path says of itself: what a page, `top` or a test shows.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::batch_info::BatchHistory;
-use crate::channel::ChannelRef;
+use crate::channel::{ChannelRef, ChannelTotals};
 use crate::counters::{Counters, MetricName};
 use crate::error::Error;
 
@@ -39,6 +40,9 @@ pub struct ComponentStatus {
     pub type_name: Arc<str>,
     counters: Counters,
     state: watch::Sender<State>,
+    /// When it began to work, and when it ended, in ms since 1970; 0 where it did not yet.
+    started_ms: AtomicU64,
+    stopped_ms: AtomicU64,
     last_error: Mutex<Option<(SystemTime, String)>>,
 }
 
@@ -48,7 +52,16 @@ impl ComponentStatus {
     /// A component that is starting.
     pub fn new(kind: &'static str, name: Arc<str>, type_name: Arc<str>) -> Arc<Self> {
         let (state, _) = watch::channel(State::Starting);
-        Arc::new(Self { kind, name, type_name, counters: Counters::default(), state, last_error: Mutex::default() })
+        Arc::new(Self {
+            kind,
+            name,
+            type_name,
+            counters: Counters::default(),
+            state,
+            started_ms: AtomicU64::default(),
+            stopped_ms: AtomicU64::default(),
+            last_error: Mutex::default(),
+        })
     }
 
     /// Adds to a counter.
@@ -68,7 +81,23 @@ impl ComponentStatus {
 
     /// Changes the state.
     pub fn enter(&self, state: State) {
+        match state {
+            // Of a component that was tried again, the first start counts.
+            State::Running => _ = self.started_ms.compare_exchange(0, now_ms(), Ordering::Relaxed, Ordering::Relaxed),
+            State::Failed | State::Stopped => self.stopped_ms.store(now_ms(), Ordering::Relaxed),
+            State::Starting | State::Retrying => {}
+        }
         self.state.send_replace(state);
+    }
+
+    /// When it began to work, in ms since 1970; 0 if it does not yet.
+    pub fn started_ms(&self) -> u64 {
+        self.started_ms.load(Ordering::Relaxed)
+    }
+
+    /// When it ended, in ms since 1970; 0 if it did not.
+    pub fn stopped_ms(&self) -> u64 {
+        self.stopped_ms.load(Ordering::Relaxed)
     }
 
     /// The state now.
@@ -91,14 +120,56 @@ impl ComponentStatus {
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().as_ref().map(|(_, text)| text.clone())
     }
+
+    /// What it shows now.
+    pub fn view(&self) -> ComponentView {
+        ComponentView {
+            kind: self.kind,
+            name: self.name.to_string(),
+            type_name: self.type_name.to_string(),
+            state: self.state(),
+            started_ms: self.started_ms(),
+            stopped_ms: self.stopped_ms(),
+            counters: self.counters().nonzero().map(|(name, value)| (name.flume_name(), value)).collect(),
+            last_error: self.last_error(),
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The status of a whole path: every component, in the order of travel.
 #[derive(Debug, Default)]
 pub struct Status {
-    components: RwLock<Vec<Arc<ComponentStatus>>>,
-    channels: RwLock<Vec<ChannelRef>>,
+    path: RwLock<PathStatus>,
     batches: BatchHistory,
+}
+
+/// What a path consists of at the moment.
+#[derive(Debug, Clone, Default)]
+pub struct PathStatus {
+    /// Name of the agent or the job.
+    pub name: String,
+    /// The path on one line; empty where there is none.
+    pub line: String,
+    /// The components, in the order of travel.
+    pub components: Vec<Arc<ComponentStatus>>,
+    /// The open channels.
+    pub channels: Vec<ObservedChannel>,
+}
+
+/// An open channel, as seen since it was opened.
+#[derive(Debug, Clone)]
+pub struct ObservedChannel {
+    /// The channel, whose fill is read when someone looks.
+    pub channel: ChannelRef,
+    /// Its state, and the attempts that were counted.
+    pub status: Arc<ComponentStatus>,
+    put_before: u64,
+    taken_before: u64,
 }
 
 /// A component as shown.
@@ -113,6 +184,10 @@ pub struct ComponentView {
     pub type_name: String,
     /// Where it is in its life.
     pub state: State,
+    /// When it began to work, in ms since 1970; 0 if it does not yet.
+    pub started_ms: u64,
+    /// When it ended, in ms since 1970; 0 if it did not.
+    pub stopped_ms: u64,
     /// Flume's counters that are not zero.
     pub counters: Vec<(&'static str, u64)>,
     /// The last error's text.
@@ -134,8 +209,42 @@ pub struct ChannelView {
     pub fill_percentage: f64,
     /// Events ever stored, over the lifetime of the data.
     pub put_events: u64,
-    /// Events acknowledged by sinks.
+    /// Events acknowledged by sinks, over the lifetime of the data.
     pub taken_events: u64,
+    /// Events stored since it was opened: Flume's `EventPutSuccessCount`.
+    pub put_since_start: u64,
+    /// Events acknowledged since it was opened: Flume's `EventTakeSuccessCount`.
+    pub taken_since_start: u64,
+    /// Whether a restart finds the events again.
+    pub durable: bool,
+}
+
+// === impl ObservedChannel ===
+
+impl ObservedChannel {
+    /// Looks at a channel from now on.
+    pub fn new(channel: ChannelRef, status: Arc<ComponentStatus>) -> Self {
+        let ChannelTotals { put_events, taken_events, .. } = channel.totals();
+        Self { channel, status, put_before: put_events, taken_before: taken_events }
+    }
+
+    /// What it holds now.
+    pub fn view(&self) -> ChannelView {
+        let totals = self.channel.totals();
+        let size_events = totals.waiting_events();
+        ChannelView {
+            name: self.channel.name().to_string(),
+            size_events,
+            capacity_events: totals.capacity_events,
+            size_bytes: totals.waiting_bytes,
+            fill_percentage: 100.0 * size_events as f64 / totals.capacity_events.max(1) as f64,
+            put_events: totals.put_events,
+            taken_events: totals.taken_events,
+            put_since_start: totals.put_events.saturating_sub(self.put_before),
+            taken_since_start: totals.taken_events.saturating_sub(self.taken_before),
+            durable: self.channel.is_durable(),
+        }
+    }
 }
 
 // === impl Status ===
@@ -143,17 +252,22 @@ pub struct ChannelView {
 impl Status {
     /// Adds a component.
     pub fn add(&self, component: Arc<ComponentStatus>) {
-        self.components.write().push(component);
+        self.path.write().components.push(component);
     }
 
-    /// Adds a channel, whose fill is read when someone looks.
-    pub fn add_channel(&self, channel: ChannelRef) {
-        self.channels.write().push(channel);
+    /// Shows another path from now on.
+    pub fn replace(&self, path: PathStatus) {
+        *self.path.write() = path;
+    }
+
+    /// The path as it is now.
+    pub fn path(&self) -> PathStatus {
+        self.path.read().clone()
     }
 
     /// The components, in the order of travel.
     pub fn components(&self) -> Vec<Arc<ComponentStatus>> {
-        self.components.read().clone()
+        self.path.read().components.clone()
     }
 
     /// The last batches of a job.
@@ -163,38 +277,30 @@ impl Status {
 
     /// What every component shows now.
     pub fn view(&self) -> Vec<ComponentView> {
-        let components = self.components.read();
-        components
-            .iter()
-            .map(|component| ComponentView {
-                kind: component.kind,
-                name: component.name.to_string(),
-                type_name: component.type_name.to_string(),
-                state: component.state(),
-                counters: component.counters().nonzero().map(|(name, value)| (name.flume_name(), value)).collect(),
-                last_error: component.last_error(),
-            })
-            .collect()
+        self.path.read().components.iter().map(|component| component.view()).collect()
     }
 
     /// What every channel holds now.
     pub fn channel_view(&self) -> Vec<ChannelView> {
-        let channels = self.channels.read();
-        channels
-            .iter()
-            .map(|channel| {
-                let totals = channel.totals();
-                let size_events = totals.waiting_events();
-                ChannelView {
-                    name: channel.name().to_string(),
-                    size_events,
-                    capacity_events: totals.capacity_events,
-                    size_bytes: totals.waiting_bytes,
-                    fill_percentage: 100.0 * size_events as f64 / totals.capacity_events.max(1) as f64,
-                    put_events: totals.put_events,
-                    taken_events: totals.taken_events,
-                }
-            })
-            .collect()
+        self.path.read().channels.iter().map(ObservedChannel::view).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_start_and_the_last_end_are_kept() {
+        let status = ComponentStatus::new("sink", "k1".into(), "null".into());
+        assert_eq!((status.started_ms(), status.stopped_ms()), (0, 0));
+        status.ready();
+        let started = status.started_ms();
+        assert!(started > 0);
+        status.enter(State::Retrying);
+        status.ready();
+        assert_eq!((status.started_ms(), status.stopped_ms()), (started, 0));
+        status.enter(State::Stopped);
+        assert!(status.stopped_ms() >= started);
     }
 }

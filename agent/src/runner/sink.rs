@@ -8,19 +8,18 @@
 use std::sync::Arc;
 
 use millstream_core::{
-    Batch, BuiltSink, ChannelRef, Limit, MetricName, Reaction, Result, Sink, SinkContext, State, StopToken, Take,
-    Ticket,
+    Batch, BuiltSink, ChannelRef, Limit, MetricName, Reaction, Result, Sink, SinkContext, SinkSpec, State, StopToken,
+    Take, Ticket,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use super::{Backoff, Paused, contained, keep_running, paused, retry_after};
-use crate::pipeline::{SinkPart, build_sink};
+use crate::pipeline::{Component, build_sink};
 
-/// Runs `part` until it is asked to stop or cannot go on.
-pub(crate) async fn run_sink(part: SinkPart, stop: StopToken) {
-    let SinkPart { component, sink, channel } = part;
+/// Runs the sink on the channel until it is asked to stop or cannot go on.
+pub(crate) async fn run_sink(component: Component<SinkSpec>, sink: BuiltSink, channel: ChannelRef, stop: StopToken) {
     let status = Arc::clone(&component.status);
     let cx = SinkContext { name: Arc::clone(&component.name), status: Arc::clone(&status), stop };
     let mut built = Some(sink);
@@ -46,7 +45,7 @@ pub(crate) async fn run_sink(part: SinkPart, stop: StopToken) {
 struct Draining {
     sink: Box<dyn Sink>,
     channel: ChannelRef,
-    limit: Limit,
+    batch_size: usize,
     cx: SinkContext,
     backoff: Backoff,
     /// Commits under way, awaited apart: a channel may write them down together, later.
@@ -59,27 +58,31 @@ struct Draining {
 
 impl Draining {
     fn new(sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, cx: SinkContext) -> Self {
-        let most = usize::try_from(channel.transaction_capacity()).unwrap_or(usize::MAX);
-        let limit = Limit { events: batch_size.min(most).max(1), bytes: TAKE_BYTES };
         let (commits, tickets) = mpsc::channel(MOST_COMMITS);
         let commit_watch = JoinSet::from_iter([watch_commits(tickets, cx.clone())]);
-        Self { sink, channel, limit, cx, backoff: Backoff::default(), commits, commit_watch }
+        Self { sink, channel, batch_size, cx, backoff: Backoff::default(), commits, commit_watch }
+    }
+
+    /// How much to take: a channel may change its bounds while it is open.
+    fn limit(&self) -> Limit {
+        let most = usize::try_from(self.channel.transaction_capacity()).unwrap_or(usize::MAX);
+        Limit { events: self.batch_size.min(most).max(1), bytes: TAKE_BYTES }
     }
 
     async fn run(mut self) -> Result<()> {
         self.cx.status.ready();
         let mut stop = self.cx.stop.clone();
         loop {
-            let asked = Instant::now();
+            let (asked, limit) = (Instant::now(), self.limit());
             // A take that is dropped while it waits gives back what it had.
             let taken = tokio::select! {
                 biased;
                 () = stop.stopped() => break,
-                taken = self.channel.take(self.limit) => taken,
+                taken = self.channel.take(limit) => taken,
             };
             let step = match taken {
                 Ok(take) if take.is_empty() => self.rest(take, asked).await,
-                Ok(take) => self.deliver(take).await?,
+                Ok(take) => self.deliver(take, limit).await?,
                 Err(error) => {
                     self.count(MetricName::ChannelReadFail, 1);
                     self.back_off(error, 0).await?
@@ -103,9 +106,9 @@ impl Draining {
         paused(&self.cx.stop, LEAST_REST.saturating_sub(asked.elapsed())).await
     }
 
-    async fn deliver(&mut self, take: Take) -> Result<Paused> {
+    async fn deliver(&mut self, take: Take, limit: Limit) -> Result<Paused> {
         let events = take.events() as u64;
-        let full = take.events() >= self.limit.events;
+        let full = take.events() >= limit.events;
         self.count(if full { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount }, 1);
         self.count(MetricName::EventDrainAttemptCount, events);
         let batches = with_marks(&take);

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use millstream_core::{MetricName, SourceContext, StopToken};
+use millstream_core::{ChannelProcessor, MetricName, Source, SourceContext, SourceSpec, StopToken};
 
 use super::{contained, keep_running};
-use crate::pipeline::{SourcePart, build_source};
+use crate::pipeline::{Component, build_source};
 
-/// Runs `part` until it is asked to stop or cannot go on.
-pub(crate) async fn run_source(part: SourcePart, stop: StopToken) {
-    let SourcePart { component, source, processor, .. } = part;
+/// Runs the source until it is asked to stop or cannot go on.
+pub(crate) async fn run_source(
+    component: Component<SourceSpec>,
+    source: Box<dyn Source>,
+    processor: Arc<ChannelProcessor>,
+    stop: StopToken,
+) {
     let status = Arc::clone(&component.status);
     let cx = SourceContext { name: Arc::clone(&component.name), processor, status: Arc::clone(&status), stop };
     let mut built = Some(source);

@@ -17,8 +17,8 @@ impl AgentConfig {
         self.channels = self.components(keys, "channels");
         self.sources = self.components(keys, "sources");
         self.sinks = self.components(keys, "sinks");
-        self.sources.retain_mut(|source| keeps(sort_source(source, &self.name), &mut self.warnings));
-        self.sinks.retain_mut(|sink| keeps(sort_sink(sink, &self.name), &mut self.warnings));
+        self.sources = self.sorted("sources", |config| std::mem::take(&mut config.sources), sort_source);
+        self.sinks = self.sorted("sinks", |config| std::mem::take(&mut config.sinks), sort_sink);
         let channels: Vec<String> = self.channels.iter().map(|channel| channel.name.clone()).collect();
         self.retain_channels(|name| channels.iter().any(|channel| channel == name));
         self.fill_groups(keys);
@@ -29,9 +29,10 @@ impl AgentConfig {
     /// Keeps the channels for which `survives` holds, and takes away the sources and sinks that cannot work without the
     /// others. Also for what fails only when it is built.
     pub fn retain_channels(&mut self, survives: impl Fn(&str) -> bool) {
-        let Self { name, sources, channels, sinks, warnings, .. } = self;
+        let Self { name, sources, channels, sinks, .. } = self;
         channels.retain(|channel| survives(&channel.name));
         let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
+        let mut broken = Vec::new();
         let mut connected = |kind: &str, component: &mut ComponentConfig| {
             let full = format!("{name}.{kind}.{}", component.name);
             let missing: Vec<String> = component.channels.extract_if(.., |channel| !survives(channel)).collect();
@@ -39,19 +40,39 @@ impl AgentConfig {
             for channel in &missing {
                 let hint = nearest(channel, known.iter().copied())
                     .map_or(String::new(), |near| format!("; did you mean {near}?"));
-                warnings
-                    .push(format!("{place}: there is no working channel {channel:?}, so {full} does without it{hint}"));
+                let reason =
+                    format!("{place}: there is no working channel {channel:?}, so {full} does without it{hint}");
+                broken.push((full.clone(), reason));
             }
             if component.channels.is_empty() {
-                warnings.push(format!(
-                    "{place}: {full} has no channel left and is not run; give it one of [{}]",
-                    known.join(" ")
-                ));
+                let known = known.join(" ");
+                let reason = format!("{place}: {full} has no channel left and is not run; give it one of [{known}]");
+                broken.push((full, reason));
             }
             !component.channels.is_empty()
         };
         sources.retain_mut(|source| connected("sources", source));
         sinks.retain_mut(|sink| connected("sinks", sink));
+        broken.into_iter().for_each(|(full, reason)| self.breaks(&full, reason));
+    }
+
+    /// Takes the components out, sorts the settings of each, and gives back those that can run.
+    fn sorted(
+        &mut self,
+        group: &str,
+        take: impl Fn(&mut Self) -> Vec<ComponentConfig>,
+        sort: impl Fn(&mut ComponentConfig, &str) -> Result<(), String>,
+    ) -> Vec<ComponentConfig> {
+        let mut components = take(self);
+        components.retain_mut(|component| match sort(component, &self.name) {
+            Ok(()) => true,
+            Err(reason) => {
+                let full = self.full_name(group, &component.name);
+                self.breaks(&full, reason);
+                false
+            }
+        });
+        components
     }
 
     fn components(&mut self, keys: &AgentKeys, group: &'static str) -> Vec<ComponentConfig> {
@@ -61,7 +82,8 @@ impl AgentConfig {
             let full = self.full_name(group, name);
             let mut settings = keys.component(group, name).to_vec();
             if settings.is_empty() {
-                self.warnings.push(format!("{place}: {full} has no settings and is not run; write {full}.type = …"));
+                let reason = format!("{place}: {full} has no settings and is not run; write {full}.type = …");
+                self.breaks(&full, reason);
                 continue;
             }
             match take(&mut settings, "type") {
@@ -74,7 +96,7 @@ impl AgentConfig {
                 }),
                 None => {
                     let place = &settings[0].place;
-                    self.warnings.push(format!("{place}: {full} has no type and is not run; write {full}.type = …"));
+                    self.breaks(&full, format!("{place}: {full} has no type and is not run; write {full}.type = …"));
                 }
             }
         }
@@ -88,7 +110,7 @@ impl AgentConfig {
             let full = self.full_name("sinkgroups", name);
             let mut settings = keys.component("sinkgroups", name).to_vec();
             let Some(list) = take(&mut settings, "sinks") else {
-                self.warnings.push(format!("{place}: {full} has no sinks and is not used; write {full}.sinks = …"));
+                self.breaks(&full, format!("{place}: {full} has no sinks and is not used; write {full}.sinks = …"));
                 continue;
             };
             let mut sinks: Vec<String> = Vec::new();
@@ -101,10 +123,10 @@ impl AgentConfig {
                     sinks.push(sink.to_owned());
                     continue;
                 };
-                self.warnings.push(format!("{}: {sink:?} is left out: {why_not}", list.place));
+                self.breaks(&full, format!("{}: {sink:?} is left out: {why_not}", list.place));
             }
             if sinks.is_empty() {
-                self.warnings.push(format!("{}: {full} has no working sink and is not used", list.place));
+                self.breaks(&full, format!("{}: {full} has no working sink and is not used", list.place));
                 continue;
             }
             grouped.extend(sinks.iter().cloned());
@@ -209,10 +231,4 @@ fn part(settings: &mut Vec<Setting>, prefix: &str, full: &str) -> Result<PartCon
 fn take(settings: &mut Vec<Setting>, key: &str) -> Option<Setting> {
     let at = settings.iter().position(|setting| setting.key == key)?;
     Some(settings.remove(at))
-}
-
-fn keeps(outcome: Result<(), String>, warnings: &mut Vec<String>) -> bool {
-    let kept = outcome.is_ok();
-    warnings.extend(outcome.err());
-    kept
 }

@@ -36,6 +36,17 @@ pub struct AgentConfig {
     pub sink_groups: Vec<SinkGroupConfig>,
     /// What was ignored or taken away, one sentence each: place, value, remedy.
     pub warnings: Vec<String>,
+    /// Those of the warnings for which a component, or a part of one, was taken away.
+    pub broken: Vec<Broken>,
+}
+
+/// Why a component is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Its full name.
+    pub component: String,
+    /// The warning: place, value, remedy.
+    pub reason: String,
 }
 
 /// A source, channel or sink.
@@ -108,10 +119,38 @@ impl AgentConfig {
         Ok(config)
     }
 
+    /// Takes a component away, or a part of it, and tells why.
+    fn breaks(&mut self, component: &str, reason: String) {
+        self.warnings.push(reason.clone());
+        self.broken.push(Broken { component: component.to_owned(), reason });
+    }
+
     /// The name of a component of this agent, as in the configuration: `kind` is `sources`, `channels` or `sinks`.
     pub fn full_name(&self, kind: &str, component: &str) -> String {
         format!("{}.{kind}.{component}", self.name)
     }
+}
+
+impl ComponentConfig {
+    /// Whether both say the same, wherever and in whatever order it was written.
+    pub fn means_the_same_as(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.type_name == other.type_name
+            && self.channels == other.channels
+            && values(&self.settings) == values(&other.settings)
+            && self.interceptors.iter().map(PartConfig::meaning).eq(other.interceptors.iter().map(PartConfig::meaning))
+            && self.selector.meaning() == other.selector.meaning()
+    }
+}
+
+impl PartConfig {
+    fn meaning(&self) -> (&str, &str, BTreeMap<&str, &str>) {
+        (&self.name, &self.type_name, values(&self.settings))
+    }
+}
+
+fn values(settings: &[Setting]) -> BTreeMap<&str, &str> {
+    settings.iter().map(|setting| (setting.key.as_str(), setting.value.as_str())).collect()
 }
 
 impl Default for PartConfig {

@@ -105,6 +105,26 @@ fn a_broken_component_goes_alone_and_the_rest_runs() {
         let config = changed(cut, more);
         assert!(config.warnings.iter().any(|warning| warning.contains(part)), "{part}: {:?}", config.warnings);
         assert_eq!(names(&config.sinks), ["k1"], "{part}");
+        assert!(config.broken.iter().any(|broken| broken.reason.contains(part)), "{part}: {:?}", config.broken);
+    }
+}
+
+#[test]
+fn components_mean_the_same_wherever_and_in_whatever_order_they_are_written() {
+    let reversed: Vec<&str> = GOOD.lines().rev().collect();
+    let (one, two) = (read("a1", GOOD).unwrap(), read("a1", &format!("\n\n{}", reversed.join("\n"))).unwrap());
+    assert_ne!(one.sources, two.sources, "other places");
+    assert!(one.sources[0].means_the_same_as(&two.sources[0]));
+    for more in [
+        "a1.sources.r1.spoolDir = /other",
+        "a1.sources.r1.more = x",
+        "a1.sources.r1.type = seq",
+        "a1.sources.r1.channels = c1 c2",
+        "a1.sources.r1.interceptors = i1 i2",
+        "a1.sources.r1.interceptors.i2.useIP = true",
+        "a1.sources.r1.selector.optional = c2",
+    ] {
+        assert!(!one.sources[0].means_the_same_as(&changed("", more).sources[0]), "{more}");
     }
 }
 
