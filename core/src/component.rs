@@ -111,6 +111,17 @@ pub trait Sink: Send {
     /// # Cancel safety
     /// Runners never drop it while it runs.
     fn deliver(&mut self, batches: Arc<[Batch]>) -> Fut<'static, Result<()>>;
+
+    /// What it works with, before the first delivery.
+    fn start(&mut self, _cx: SinkContext) {}
+
+    /// After the last delivery, when it is asked to end: closes files and connections.
+    ///
+    /// # Errors
+    /// Are reported; everything delivered stays delivered.
+    fn close(&mut self) -> Fut<'static, Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A sink whose peers come and take.

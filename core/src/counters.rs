@@ -60,6 +60,11 @@ impl Counters {
         self.0[name as usize].fetch_add(by, Ordering::Relaxed);
     }
 
+    /// Takes from a counter that says how many there are now, such as `OpenConnectionCount`.
+    pub fn lower(&self, name: MetricName, by: u64) {
+        self.0[name as usize].fetch_sub(by, Ordering::Relaxed);
+    }
+
     /// The value now.
     pub fn value(&self, name: MetricName) -> u64 {
         self.0[name as usize].load(Ordering::Relaxed)

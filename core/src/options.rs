@@ -89,6 +89,23 @@ pub struct Options {
     rest: Vec<Setting>,
 }
 
+/// One list of several: for options that components share. `N` is the sum of their lengths.
+pub const fn joined<const N: usize>(lists: &[&[OptionSpec]]) -> [OptionSpec; N] {
+    let mut all = [unset("", Kind::Text, ""); N];
+    let (mut list, mut at) = (0, 0);
+    while list < lists.len() {
+        let mut index = 0;
+        while index < lists[list].len() {
+            all[at] = lists[list][index];
+            index += 1;
+            at += 1;
+        }
+        list += 1;
+    }
+    assert!(at == N, "as many as there are");
+    all
+}
+
 // === impl OptionSpec ===
 
 impl OptionSpec {

@@ -102,6 +102,11 @@ impl Client {
         if pipelined { MOST_OPEN } else { 1 }
     }
 
+    /// Whether hands are shaken: before, one call may be open.
+    pub fn is_established(&self) -> bool {
+        self.rpc.is_established()
+    }
+
     /// Calls that are open.
     pub fn open(&self) -> usize {
         self.open.len()

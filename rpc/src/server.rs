@@ -34,9 +34,9 @@ pub trait Service: Send + Sync + 'static {
     /// the peer. The answer itself may take longer; meanwhile further calls are executed.
     fn execute(self: Arc<Self>, call: Call) -> Fut<'static, Pending>;
 
-    /// Whether a peer may connect at all.
-    fn admits(&self, _peer: SocketAddr) -> bool {
-        true
+    /// Whether a peer may connect at all; it may take a look-up to know that.
+    fn admits(&self, _peer: SocketAddr) -> Fut<'_, bool> {
+        Box::pin(std::future::ready(true))
     }
 
     /// A peer connected.
@@ -170,8 +170,6 @@ impl Server {
                 () = stopping.stopped() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    // Closed at once, without a word.
-                    Ok((_, peer)) if !shared.service.admits(peer) => tracing::info!(%peer, "not admitted"),
                     Ok((stream, peer)) => _ = connections.spawn(attend(stream, peer, Arc::clone(&shared))),
                     Err(error) => {
                         // Out of descriptors, most likely. Those who are connected go on.
@@ -187,6 +185,11 @@ impl Server {
 }
 
 async fn attend<S: Service>(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared<S>>) {
+    if !shared.service.admits(peer).await {
+        // Closed without a word.
+        tracing::info!(%peer, "not admitted");
+        return;
+    }
     shared.service.opened(peer);
     tracing::debug!(%peer, "connected");
     let outcome = connection::run(stream, peer, &shared).await;

@@ -2,6 +2,7 @@
 //!
 //! One file each; a program finds them by name in [`SINKS`].
 
+pub mod avro;
 pub mod logger;
 pub mod null;
 pub mod spark;
@@ -9,4 +10,4 @@ pub mod spark;
 use millstream_core::SinkSpec;
 
 /// Every sink of this crate, in documentation order.
-pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &spark::SPEC];
+pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &avro::SPEC, &spark::SPEC];

@@ -2,6 +2,7 @@
 //!
 //! One file or folder each; a program finds them by name in [`SOURCES`].
 
+pub mod avro;
 mod blocking;
 mod files;
 mod line;
@@ -14,4 +15,4 @@ mod window;
 use millstream_core::SourceSpec;
 
 /// Every source of this crate, in documentation order.
-pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &seq::SPEC];
+pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &avro::SPEC, &seq::SPEC];

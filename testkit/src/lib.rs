@@ -1,6 +1,7 @@
 //! What tests share: fakes of the outside world, components at work, contracts, and the real programs at the
 //! other end.
 
+mod avro_peer;
 mod channel;
 pub mod contract;
 mod fake_disk;
@@ -10,9 +11,10 @@ mod spark_peer;
 
 use std::time::Duration;
 
+pub use avro_peer::{AvroPeer, SentCall};
 pub use channel::{Stored, TestChannel};
 pub use fake_disk::{Call, Dice, FakeDisk};
-pub use running::{Running, setting, start_sink, start_source};
+pub use running::{Running, setting, start_sink, start_source, start_source_into};
 pub use spark_peer::{PeerKind, ReceivedBatch, SparkPeer};
 
 /// How long a test waits for what must happen.

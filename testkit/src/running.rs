@@ -29,6 +29,11 @@ pub fn setting(key: &str, value: &str) -> Setting {
 
 /// Runs `source` over `channel`.
 pub fn start_source(source: Box<dyn Source>, channel: &TestChannel) -> Running<SourceContext> {
+    start_source_into(source, channel.shared())
+}
+
+/// Runs `source` over a channel of any kind.
+pub fn start_source_into(source: Box<dyn Source>, channel: ChannelRef) -> Running<SourceContext> {
     struct All;
     impl Selector for All {
         fn select(&self, _: &Batch) -> Routes {
@@ -37,7 +42,7 @@ pub fn start_source(source: Box<dyn Source>, channel: &TestChannel) -> Running<S
     }
     let (stopper, stop) = stop_token();
     let status = ComponentStatus::new("source", "r1".into(), "test".into());
-    let processor = Arc::new(ChannelProcessor::new(vec![], Box::new(All), vec![channel.shared()]));
+    let processor = Arc::new(ChannelProcessor::new(vec![], Box::new(All), vec![channel]));
     let cx = SourceContext { name: "r1".into(), processor, status: Arc::clone(&status), stop };
     Running { stopper, task: tokio::spawn(source.run(cx.clone())), status, cx }
 }
@@ -56,12 +61,13 @@ pub fn start_sink(sink: BuiltSink, channel: &TestChannel) -> Running<SinkContext
 }
 
 async fn drain(mut sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, mut cx: SinkContext) -> Result<()> {
+    sink.start(cx.clone());
     cx.status.ready();
     let limit = Limit { events: batch_size, bytes: u64::MAX };
     loop {
         let take = tokio::select! {
             biased;
-            () = cx.stop.stopped() => return Ok(()),
+            () = cx.stop.stopped() => return sink.close().await,
             take = channel.take(limit) => take?,
         };
         match sink.deliver(take.batches().into()).await {
