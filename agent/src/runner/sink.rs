@@ -48,6 +48,8 @@ struct Draining {
     batch_size: usize,
     cx: SinkContext,
     backoff: Backoff,
+    /// When a failure was told last.
+    told: Option<Instant>,
     /// Commits under way, awaited apart: a channel may write them down together, later.
     commits: mpsc::Sender<Ticket>,
     /// Reports those that fail; ends once `commits` is gone.
@@ -60,7 +62,7 @@ impl Draining {
     fn new(sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, cx: SinkContext) -> Self {
         let (commits, tickets) = mpsc::channel(MOST_COMMITS);
         let commit_watch = JoinSet::from_iter([watch_commits(tickets, cx.clone())]);
-        Self { sink, channel, batch_size, cx, backoff: Backoff::default(), commits, commit_watch }
+        Self { sink, channel, batch_size, cx, backoff: Backoff::default(), told: None, commits, commit_watch }
     }
 
     /// How much to take: a channel may change its bounds while it is open.
@@ -70,6 +72,7 @@ impl Draining {
     }
 
     async fn run(mut self) -> Result<()> {
+        self.sink.start(self.cx.clone());
         self.cx.status.ready();
         let mut stop = self.cx.stop.clone();
         loop {
@@ -91,6 +94,10 @@ impl Draining {
             if step == Paused::Stopped {
                 break;
             }
+        }
+        if let Err(error) = self.sink.close().await {
+            tracing::warn!(%error, "sink could not be closed well");
+            self.cx.status.failed(&error);
         }
         let Self { commits, mut commit_watch, .. } = self;
         drop(commits);
@@ -141,11 +148,22 @@ impl Draining {
             Reaction::Reject => {
                 tracing::error!(%error, events, attempt, wait_ms, "sink rejects events, they stay and are tried again");
             }
-            _ => tracing::warn!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
+            _ if self.tells() => tracing::warn!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
+            _ => tracing::debug!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
         }
         self.cx.status.failed(&error);
         self.cx.status.enter(State::Retrying);
         Ok(paused(&self.cx.stop, wait).await)
+    }
+
+    /// Whether a failure is worth a line: the first one in a row, and one from time to time. A peer that is not there yet
+    /// must not fill the log.
+    fn tells(&mut self) -> bool {
+        let tells = self.backoff.attempts() <= 1 || self.told.is_none_or(|told| told.elapsed() >= TELL_EVERY);
+        if tells {
+            self.told = Some(Instant::now());
+        }
+        tells
     }
 
     fn count(&self, name: MetricName, by: u64) {
@@ -176,5 +194,7 @@ async fn watch_commits(mut tickets: mpsc::Receiver<Ticket>, cx: SinkContext) {
 const TAKE_BYTES: u64 = 8 << 20;
 /// Most commits that are not written down yet; more would only hide a disk that does not answer.
 const MOST_COMMITS: usize = 8192;
+/// While deliveries keep failing, how often that is told.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// However short a channel's keep-alive is, an empty one does not keep a core busy.
 const LEAST_REST: Duration = Duration::from_millis(10);
