@@ -4,6 +4,7 @@
 
 pub mod avro;
 mod blocking;
+mod charset;
 mod files;
 mod line;
 mod pattern;

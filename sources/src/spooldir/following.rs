@@ -11,7 +11,7 @@ use bytes::Bytes;
 use millstream_core::{Batch, CommonHeader, Coverage, Result, SlabBuilder};
 use millstream_io::FileIdentity;
 
-use super::charset::Decoder;
+use crate::charset::Decoder;
 use crate::files::{Seen, read_range, sliced};
 use crate::line::{Line, split};
 

@@ -18,7 +18,6 @@
 //! `org.apache.flume.source.SpoolDirectorySource` (Flume 1.11). Different on purpose: an empty file gives no event (there
 //! one with an empty body); a file that grows is followed (there an error).
 
-mod charset;
 mod completing;
 mod following;
 mod listing;
@@ -38,11 +37,11 @@ use millstream_core::{
 use regex::Regex;
 
 use crate::blocking::blocking;
+use crate::charset::Decoder;
 use crate::files::{self, Unopened};
 use crate::line;
 use crate::pattern::whole_name;
 use crate::window::{Progress, Window, pause};
-use charset::Decoder;
 use completing::{Completed, Completing};
 use following::{Following, Reading, Step};
 use listing::{Listing, Order};
@@ -78,7 +77,12 @@ const OPTIONS: &[OptionSpec] = &[
     optional("recursiveDirectorySearch", Kind::Bool, "false", "Reads the directories below too."),
     optional("maxBackoff", Kind::Millis, "4000", "Longest wait before a refused batch is offered again."),
     optional("batchSize", Kind::Int(1, u32::MAX as i64), "100", "Most events of one batch."),
-    optional("inputCharset", Kind::Text, "UTF-8", "UTF-8, US-ASCII or ISO-8859-1; bodies are UTF-8."),
+    optional(
+        "inputCharset",
+        Kind::Text,
+        "UTF-8",
+        "UTF-8, US-ASCII, ISO-8859-1 or another charset that contains ASCII; bodies are UTF-8.",
+    ),
     optional(
         "decodeErrorPolicy",
         Kind::Choice(&["FAIL", "REPLACE", "IGNORE"]),

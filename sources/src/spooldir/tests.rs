@@ -422,7 +422,7 @@ fn values_that_cannot_work_are_refused_at_their_place() {
     let dir = tempfile::tempdir().unwrap();
     for (key, value, part) in [
         ("includePattern", "(?=x)", "look-around"),
-        ("inputCharset", "UTF-16", "convert the files"),
+        ("inputCharset", "UTF-16", "convert the input"),
         ("trackingPolicy", "tracker_dir", "use rename"),
         ("fileSuffix", "", "expected a suffix"),
     ] {
