@@ -7,8 +7,10 @@ mod blocking;
 mod charset;
 mod files;
 mod line;
+pub mod netcat;
 mod pattern;
 pub mod seq;
+mod socket;
 pub mod spooldir;
 pub mod taildir;
 mod window;
@@ -16,4 +18,4 @@ mod window;
 use millstream_core::SourceSpec;
 
 /// Every source of this crate, in documentation order.
-pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &avro::SPEC, &seq::SPEC];
+pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &avro::SPEC, &netcat::SPEC, &seq::SPEC];

@@ -65,6 +65,13 @@ fn piece(line: &[u8], ended: bool, most_units: usize) -> Option<usize> {
     (ended && units >= most_units).then_some(line.len())
 }
 
+/// Length in UTF-16 units; bytes that are no characters count by what they would begin.
+pub(crate) fn units(text: &[u8]) -> usize {
+    let counted = text.iter().filter(|byte| **byte & 0xC0 != 0x80).map(|byte| if *byte >= 0xF0 { 2 } else { 1 }).sum();
+    // Bytes that begin nothing must not escape a limit.
+    text.len().div_ceil(3).max(counted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,108 @@
+//! What the tests of sources that peers connect to share.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use millstream_core::{Options, Source, SourceContext, SourceSpec};
+use millstream_io::listen;
+use millstream_testkit::contract::spec::Declared;
+use millstream_testkit::{PATIENCE, Running, TestChannel, setting, start_source};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A source that listens.
+pub(crate) struct Served {
+    pub(crate) running: Running<SourceContext>,
+    pub(crate) port: u16,
+}
+
+/// A peer of it.
+pub(crate) struct Peer(BufReader<TcpStream>);
+
+/// A port of this machine that nobody has.
+pub(crate) async fn free_port() -> u16 {
+    listen::listen("127.0.0.1", 0).await.unwrap().local_addr().unwrap().port()
+}
+
+/// A source with these settings.
+pub(crate) fn source(spec: &'static SourceSpec, settings: &[(&str, &str)]) -> Box<dyn Source> {
+    let settings = settings.iter().map(|(key, value)| setting(key, value));
+    let (options, unknown) = Options::parse("a1.sources.r1", spec.options, &[], settings).unwrap();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    (spec.build)(&options).unwrap()
+}
+
+/// Runs a source with these settings, and waits until it works.
+pub(crate) async fn start(
+    spec: &'static SourceSpec,
+    settings: &[(&str, &str)],
+    channel: &TestChannel,
+) -> Running<SourceContext> {
+    let running = start_source(source(spec, settings), channel);
+    running.until_ready().await;
+    running
+}
+
+/// As [`start`], on a free port of this machine; `host` is the key of the address.
+pub(crate) async fn serve(
+    spec: &'static SourceSpec,
+    host: &str,
+    settings: &[(&str, &str)],
+    channel: &TestChannel,
+) -> Served {
+    let port = free_port().await;
+    let text = port.to_string();
+    let settings = [&[(host, "127.0.0.1"), ("port", &text)], settings].concat();
+    Served { running: start(spec, &settings, channel).await, port }
+}
+
+/// The declaration, with values for what must be given.
+pub(crate) fn declared<const N: usize>(
+    spec: &'static SourceSpec,
+    given: [(&'static str, &str); N],
+) -> Declared<impl Fn(&Options) -> millstream_core::Result<()>> {
+    let given = given.map(|(key, value)| (key, value.to_owned()));
+    Declared::new(spec, given, |options| (spec.build)(options).map(drop))
+}
+
+/// What building it with these settings is refused for.
+pub(crate) fn refusal(spec: &'static SourceSpec, settings: &[(&str, &str)]) -> String {
+    let settings = settings.iter().map(|(key, value)| setting(key, value));
+    let options = Options::parse("a1.sources.r1", spec.options, &[], settings);
+    options.and_then(|(options, _)| (spec.build)(&options).map(drop)).unwrap_err().to_string()
+}
+
+// === impl Served ===
+
+impl Served {
+    pub(crate) async fn peer(&self) -> Peer {
+        Peer(BufReader::new(TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()))
+    }
+}
+
+// === impl Peer ===
+
+impl Peer {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        timeout(PATIENCE, self.0.write_all(bytes.as_ref())).await.expect("sent in time").unwrap();
+    }
+
+    /// The next line that comes.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("answered in time").unwrap();
+        line
+    }
+
+    /// Everything that comes until the connection is closed.
+    pub(crate) async fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        // Whoever is cut off may also be told so.
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("closed in time");
+        String::from_utf8(rest).unwrap()
+    }
+
+    /// Says no more.
+    pub(crate) async fn finish(&mut self) {
+        self.0.shutdown().await.unwrap();
+    }
+}
