@@ -13,6 +13,8 @@ pub mod seq;
 mod socket;
 pub mod spooldir;
 pub mod taildir;
+#[cfg(test)]
+mod testing;
 mod window;
 
 use millstream_core::SourceSpec;
