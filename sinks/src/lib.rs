@@ -3,11 +3,13 @@
 //! One file each; a program finds them by name in [`SINKS`].
 
 pub mod avro;
+pub mod file_roll;
 pub mod logger;
 pub mod null;
+mod serializer;
 pub mod spark;
 
 use millstream_core::SinkSpec;
 
 /// Every sink of this crate, in documentation order.
-pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &avro::SPEC, &spark::SPEC];
+pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &avro::SPEC, &spark::SPEC];

@@ -1,0 +1,143 @@
+//! How events become the bytes of a file: Flume's serializers.
+//!
+//! A serializer writes into memory; the sink brings that to the file at the end of a transaction, all of it or nothing. So
+//! every file consists of whole transactions, and each of them can be read by itself.
+//!
+//! | name | bytes |
+//! |---|---|
+//! | `text` | bodies, one per line |
+//! | `header_and_text` | headers and body, one event per line |
+//! | `avro_event` | a container file of Avro with headers and bodies |
+
+mod avro_event;
+mod header_and_text;
+mod text;
+
+use std::sync::Arc;
+
+use millstream_core::{EventRef, Options, Result, Setting};
+
+use avro_event::{AvroEvent, Codec};
+use header_and_text::HeaderAndText;
+use text::Text;
+
+/// Writes the events of one file.
+pub(crate) trait EventSerializer: Send + std::fmt::Debug {
+    /// What a new file begins with.
+    fn begin(&mut self, _out: &mut Vec<u8>) {}
+
+    /// Writes an event, or keeps it until the transaction ends.
+    ///
+    /// # Errors
+    /// The event cannot be written: nothing of the transaction is.
+    fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Writes what was kept, so that a reader finds every event.
+    ///
+    /// # Errors
+    /// As above.
+    fn end_transaction(&mut self, _out: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Forgets what was kept.
+    fn abandon_transaction(&mut self) {}
+}
+
+/// Makes a serializer for each file.
+#[derive(Clone)]
+pub(crate) struct SerializerFactory(Arc<dyn Fn() -> Box<dyn EventSerializer> + Send + Sync>);
+
+// === impl SerializerFactory ===
+
+impl SerializerFactory {
+    /// The serializer that the value of `key` names; its own options are below the same key and a dot.
+    ///
+    /// # Errors
+    /// `Config`, at its place.
+    pub(crate) fn from_options(options: &Options, key: &'static str) -> Result<Self> {
+        let name = options.text(key)?;
+        let own = Own { options, prefix: format!("{key}.") };
+        let is = |alias: &str, class: &str| name.eq_ignore_ascii_case(alias) || name == class;
+        if is("text", "org.apache.flume.serialization.BodyTextEventSerializer$Builder") {
+            let newline = own.bool("appendNewline", true)?;
+            own.tell_unknown(&["appendNewline"]);
+            return Ok(Self::new(move || Text::new(newline)));
+        }
+        if is("header_and_text", "org.apache.flume.serialization.HeaderAndBodyTextEventSerializer$Builder") {
+            let newline = own.bool("appendNewline", true)?;
+            own.tell_unknown(&["appendNewline"]);
+            return Ok(Self::new(move || HeaderAndText::new(newline)));
+        }
+        if is("avro_event", "org.apache.flume.serialization.FlumeEventAvroEventSerializer$Builder") {
+            let block_bytes = own.int("syncIntervalBytes", 2_048_000)?;
+            let codec = own.codec("compressionCodec")?;
+            own.tell_unknown(&["syncIntervalBytes", "compressionCodec"]);
+            return Ok(Self::new(move || AvroEvent::new(codec, block_bytes)));
+        }
+        Err(options.refuse(key, format_args!("expected text, header_and_text or avro_event, got {name:?}")))
+    }
+
+    fn new<S: EventSerializer + 'static>(make: impl Fn() -> S + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move || Box::new(make())))
+    }
+
+    /// A serializer for a new file.
+    pub(crate) fn make(&self) -> Box<dyn EventSerializer> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for SerializerFactory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SerializerFactory").field(&self.make()).finish()
+    }
+}
+
+/// A serializer's own options.
+struct Own<'a> {
+    options: &'a Options,
+    prefix: String,
+}
+
+// === impl Own ===
+
+impl Own<'_> {
+    fn find(&self, key: &str) -> Option<Setting> {
+        self.options.under(&self.prefix).find(|setting| setting.key == key)
+    }
+
+    fn bool(&self, key: &str, default: bool) -> Result<bool> {
+        let Some(Setting { value, place, .. }) = self.find(key) else { return Ok(default) };
+        match value.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(millstream_core::Error::config(place, format_args!("expected true or false, got {value:?}"))),
+        }
+    }
+
+    fn int(&self, key: &str, default: usize) -> Result<usize> {
+        let Some(Setting { value, place, .. }) = self.find(key) else { return Ok(default) };
+        let number = value.parse().ok().filter(|&number| number > 0);
+        let problem = || format!("expected a whole number of at least 1, got {value:?}");
+        number.ok_or_else(|| millstream_core::Error::config(place, problem()))
+    }
+
+    fn codec(&self, key: &str) -> Result<Codec> {
+        let Some(Setting { value, place, .. }) = self.find(key) else { return Ok(Codec::Null) };
+        let problem = || format!("expected null, deflate, snappy or bzip2, got {value:?}");
+        Codec::called(&value).ok_or_else(|| millstream_core::Error::config(place, problem()))
+    }
+
+    /// A key that the serializer does not have is told and ignored, as everywhere.
+    fn tell_unknown(&self, known: &[&str]) {
+        for Setting { key, place, .. } in self.options.under(&self.prefix) {
+            if !known.contains(&key.as_str()) {
+                tracing::warn!("{place}: unknown key, ignored; the serializer has {}", known.join(", "));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
