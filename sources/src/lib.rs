@@ -5,13 +5,16 @@
 pub mod avro;
 mod blocking;
 mod charset;
+mod datagrams;
 mod files;
 mod line;
 pub mod netcat;
+pub mod netcatudp;
 mod pattern;
 pub mod seq;
 mod socket;
 pub mod spooldir;
+pub mod stress;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
@@ -20,4 +23,12 @@ mod window;
 use millstream_core::SourceSpec;
 
 /// Every source of this crate, in documentation order.
-pub static SOURCES: &[&SourceSpec] = &[&spooldir::SPEC, &taildir::SPEC, &avro::SPEC, &netcat::SPEC, &seq::SPEC];
+pub static SOURCES: &[&SourceSpec] = &[
+    &spooldir::SPEC,
+    &taildir::SPEC,
+    &avro::SPEC,
+    &netcat::SPEC,
+    &netcatudp::SPEC,
+    &seq::SPEC,
+    &stress::SPEC,
+];

@@ -6,7 +6,7 @@ use millstream_io::listen;
 use millstream_testkit::contract::spec::Declared;
 use millstream_testkit::{PATIENCE, Running, TestChannel, setting, start_source};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 /// A source that listens.
@@ -21,6 +21,11 @@ pub(crate) struct Peer(BufReader<TcpStream>);
 /// A port of this machine that nobody has.
 pub(crate) async fn free_port() -> u16 {
     listen::listen("127.0.0.1", 0).await.unwrap().local_addr().unwrap().port()
+}
+
+/// A UDP port of this machine that nobody has.
+pub(crate) async fn free_udp_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 /// A source with these settings.
