@@ -75,7 +75,7 @@ pub(crate) async fn run<S: Service>(stream: TcpStream, peer: SocketAddr, shared:
     let (ended, may_write) = tokio::select! {
         ended = connection.exchange(&mut reading) => (ended, true),
         ended = &mut writing => (ended, false),
-        () = time_is_up(shared.stop.clone()) => (Ok(()), true),
+        () = time_is_up(shared.stop.clone(), shared.limits.stop) => (Ok(()), true),
     };
     drop(connection);
     if may_write {
@@ -268,9 +268,9 @@ async fn write(mut writing: Writing, mut queue: mpsc::Receiver<Vec<Bytes>>, peer
 }
 
 /// Resolves when a server that stops waits no longer.
-async fn time_is_up(mut stop: StopToken) {
+async fn time_is_up(mut stop: StopToken, limit: Duration) {
     stop.stopped().await;
-    sleep(STOP_TIMEOUT).await;
+    sleep(limit).await;
 }
 
 /// Most calls that are executed and not answered on one connection.
@@ -279,7 +279,5 @@ const MAX_OPEN: usize = 1024;
 const QUEUED_REPLIES: usize = 16;
 const LEAST_CHUNK_BYTES: usize = 4 << 10;
 const MOST_CHUNK_BYTES: usize = 256 << 10;
-/// How long a server that stops waits for the calls under way.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the last answers may take to leave.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);

@@ -80,6 +80,8 @@ pub struct ServerLimits {
     pub memory_bytes: usize,
     /// After so long without a byte in the middle of a frame the peer is disconnected. Default 60 s.
     pub stall: Duration,
+    /// How long a server that stops waits for the calls under way. Default 2 s.
+    pub stop: Duration,
 }
 
 /// A listening server.
@@ -128,6 +130,15 @@ impl Reply {
         Self { meta: Metadata::new(), result: Ok(datum) }
     }
 
+    /// An answer in which a peer of ours is told that so are we; a foreign one hears nothing of it.
+    pub fn to_peer(own: bool, result: Result<Bytes, String>) -> Self {
+        let mut meta = Metadata::new();
+        if own {
+            crate::introduce(&mut meta, false);
+        }
+        Self { meta, result }
+    }
+
     /// An error without metadata.
     pub fn error(text: impl Into<String>) -> Self {
         Self { meta: Metadata::new(), result: Err(text.into()) }
@@ -138,7 +149,12 @@ impl Reply {
 
 impl Default for ServerLimits {
     fn default() -> Self {
-        Self { frame: FrameLimits::default(), memory_bytes: 256 << 20, stall: Duration::from_secs(60) }
+        Self {
+            frame: FrameLimits::default(),
+            memory_bytes: 256 << 20,
+            stall: Duration::from_secs(60),
+            stop: Duration::from_secs(2),
+        }
     }
 }
 
@@ -158,7 +174,7 @@ impl Server {
         self.listener.local_addr().map_err(|error| Error::net("listen", "socket", error))
     }
 
-    /// Serves until asked to stop; then no further call is read, and those under way are answered, within 2 s.
+    /// Serves until asked to stop; then no further call is read, and those under way are answered, within [`ServerLimits::stop`].
     pub async fn serve<S: Service>(self, service: Arc<S>, stop: StopToken) {
         let memory = Semaphore::new(self.limits.memory_bytes.div_ceil(connection::UNIT_BYTES));
         let Self { listener, wrapping, limits } = self;

@@ -25,10 +25,12 @@ use crate::listener::Listeners;
 use crate::output::replica::{CommittedBatch, Replicas, Start};
 use crate::output::resume::{Memory, Resume, memories, resume};
 use crate::pool::Pool;
-use crate::receiver::{Intake, Receiver, ReceiverContext};
+use crate::receiver::{Inbox, Intake, Receiver, ReceiverContext};
 
 /// Below the checkpoint directory.
 const LOG_DIR: &str = "commit";
+/// Below the checkpoint directory: per input stream, counted from 0, what its receiver keeps.
+const RECEIVERS_DIR: &str = "receivers";
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 const MOST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -112,7 +114,11 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
     let ((stop_receivers, receivers_stop), (hurry, hurry_token), (stop_engine, engine_stop)) =
         (stop_token(), stop_token(), stop_token());
     let (driver, ended) = spawn_driver(engine, hurry_token, engine_stop, &settings.app_name)?;
-    let receivers = start_receivers(feeds, &intake, &receivers_stop, &handle);
+    let context = |inbox, status, stream: usize| {
+        let directory = checkpoint.join(RECEIVERS_DIR).join(stream.to_string()).into();
+        ReceiverContext { inbox, status, stop: receivers_stop.clone(), directory, disk: Arc::clone(&settings.disk) }
+    };
+    let receivers = start_receivers(feeds, &intake, context, &handle);
     Ok(Job {
         app_name: settings.app_name,
         log: log_id,
@@ -261,7 +267,7 @@ fn feeds(inputs: Vec<InputNode>, status: &Status) -> Vec<(Feed, Arc<ComponentSta
 fn start_receivers(
     feeds: Vec<(Feed, Arc<ComponentStatus>)>,
     intake: &Arc<Intake>,
-    stop: &StopToken,
+    context: impl Fn(Arc<Inbox>, Arc<ComponentStatus>, usize) -> ReceiverContext,
     handle: &Handle,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut running = Vec::new();
@@ -273,8 +279,7 @@ fn start_receivers(
                 status.ready();
             }
             Feed::Receiver(receiver) => {
-                let cx = ReceiverContext { inbox, status, stop: stop.clone() };
-                running.push(handle.spawn(keep_running(receiver, cx)));
+                running.push(handle.spawn(keep_running(receiver, context(inbox, status, stream))));
             }
         }
     }

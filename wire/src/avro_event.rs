@@ -14,9 +14,10 @@ use std::sync::{Arc, LazyLock};
 use bytes::{Bytes, BytesMut};
 use millstream_core::{Batch, EventRef};
 
-use crate::avro_rpc::Protocol;
+use crate::avro_rpc::{Metadata, Protocol};
 use crate::error::WireError;
 use crate::events::{EventLimits, decode_event, decode_events, encode_event, encode_events, event_len, events_len};
+use crate::names::Names;
 use crate::reader::Reader;
 
 /// The protocol with the text of Flume 1.11, whose MD5 its peers know. Every release since 1.0 has the same schema.
@@ -69,6 +70,23 @@ pub fn decode_params(message: &str, params: &Bytes, limits: &EventLimits) -> Res
     };
     reader.finish("parameters")?;
     Ok(Some(events))
+}
+
+/// As [`decode_params`], the events under the names and with the low-water marks that came along in `meta`.
+///
+/// # Errors
+/// As [`decode_params`] and [`Names::from_meta`]; `Invalid` for another number of names than of events.
+pub fn decode_call(
+    meta: &Metadata,
+    message: &str,
+    params: &Bytes,
+    limits: &EventLimits,
+) -> Result<Option<Batch>, WireError> {
+    let Some(batch) = decode_params(message, params, limits)? else { return Ok(None) };
+    Ok(Some(match Names::from_meta(meta)? {
+        Some(names) => names.name(batch)?.with_low_water(names.low_water),
+        None => batch,
+    }))
 }
 
 // === impl Status ===

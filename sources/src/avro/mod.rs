@@ -18,18 +18,16 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use millstream_core::options::joined;
 use millstream_core::{
-    Batch, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required,
-    unset,
+    Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required, unset,
 };
 use millstream_io::{listen, tls};
-use millstream_rpc::{Call, Pending, Reply, Server, ServerLimits, Service, Wrapping, introduce};
+use millstream_rpc::{Call, Pending, Reply, Server, ServerLimits, Service, Wrapping};
+use millstream_wire::EventLimits;
 use millstream_wire::avro_event::{self, APPEND, Status};
-use millstream_wire::avro_rpc::{Metadata, Protocol};
-use millstream_wire::names::{Names, Peer};
-use millstream_wire::{EventLimits, WireError};
+use millstream_wire::avro_rpc::Protocol;
+use millstream_wire::names::Peer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -118,13 +116,16 @@ impl Service for Receiving {
     fn execute(self: Arc<Self>, call: Call) -> Fut<'static, Pending> {
         Box::pin(async move {
             let own = Peer::from_meta(&call.meta).is_some();
-            let batch = match events(&call) {
+            let batch = match avro_event::decode_call(&call.meta, &call.message, &call.params, &EventLimits::default())
+            {
                 Ok(Some(batch)) => batch,
-                Ok(None) => return refused(own, format!("unknown message {:?}", call.message)),
+                Ok(None) => {
+                    return Pending::ready(Reply::to_peer(own, Err(format!("unknown message {:?}", call.message))));
+                }
                 Err(error) => {
                     self.count(MetricName::EventReadFail, 1);
                     tracing::warn!(%error, peer = %call.peer, "a call cannot be read");
-                    return refused(own, error.to_string());
+                    return Pending::ready(Reply::to_peer(own, Err(error.to_string())));
                 }
             };
             let single = call.message == APPEND;
@@ -178,29 +179,6 @@ impl Receiving {
                 Status::Failed
             }
         };
-        reply(own, Ok(status.encode()))
+        Reply::to_peer(own, Ok(status.encode()))
     }
-}
-
-/// The events of a call, under the names that came with them.
-fn events(call: &Call) -> Result<Option<Batch>, WireError> {
-    let Some(batch) = avro_event::decode_params(&call.message, &call.params, &EventLimits::default())? else {
-        return Ok(None);
-    };
-    Ok(Some(match Names::from_meta(&call.meta)? {
-        Some(names) => names.name(batch)?.with_low_water(names.low_water),
-        None => batch,
-    }))
-}
-
-fn refused(own: bool, problem: String) -> Pending {
-    Pending::ready(reply(own, Err(problem)))
-}
-
-fn reply(own: bool, result: Result<Bytes, String>) -> Reply {
-    let mut meta = Metadata::new();
-    if own {
-        introduce(&mut meta, false);
-    }
-    Reply { meta, result }
 }

@@ -1,11 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use std::time::Duration;
 
-use millstream_core::{ChannelContext, ChannelRef, Limit, Options, SlabBuilder};
-use millstream_rpc::{Client, ClientSettings};
+use bytes::Bytes;
+use millstream_core::{Batch, ChannelContext, ChannelRef, Limit, Options, SlabBuilder};
+use millstream_rpc::{Client, ClientSettings, introduce};
 use millstream_testkit::contract::spec::Declared;
 use millstream_testkit::{Running, TestChannel, setting, spec_contract, start_source, start_source_into};
 use millstream_wire::avro_event::{encode_append, encode_append_batch};
+use millstream_wire::avro_rpc::Metadata;
+use millstream_wire::names::Names;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -3,17 +3,23 @@
 //! A receiver hands blocks to the [`Inbox`] of its stream, under the byte budget of the whole job, and learns the
 //! [`Verdict`] on each: only then may it acknowledge its peer.
 
+mod log;
 pub(crate) mod names;
 pub mod poll;
+pub mod push;
+mod storage;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use millstream_core::{Batch, ComponentStatus, Fut, Result, Room, RoomKeeper, StopToken};
+use millstream_io::Disk;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use names::SeenNames;
+pub use storage::{Ack, StorageLevel};
 
 /// Receives events for one input stream, from when the job starts until it is asked to end.
 pub trait Receiver: Send {
@@ -27,7 +33,7 @@ pub trait Receiver: Send {
 }
 
 /// What a receiver works with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReceiverContext {
     /// Where its blocks go.
     pub inbox: Arc<Inbox>,
@@ -35,6 +41,16 @@ pub struct ReceiverContext {
     pub status: Arc<ComponentStatus>,
     /// When to end.
     pub stop: StopToken,
+    /// Its own directory below the job's, made by who needs it.
+    pub directory: Arc<Path>,
+    /// What is under that directory.
+    pub disk: Arc<dyn Disk>,
+}
+
+impl std::fmt::Debug for ReceiverContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiverContext").field("directory", &self.directory).finish_non_exhaustive()
+    }
 }
 
 /// What became of a block. Dropped unresolved, it failed.

@@ -65,7 +65,9 @@ impl Job {
         let intake = Intake::new(RoomKeeper::new(u64::MAX, budget_bytes), SeenNames::default(), 1);
         let status = ComponentStatus::new("source", "input".into(), "poll".into());
         let (stopper, stop) = stop_token();
-        let cx = ReceiverContext { inbox: intake.inbox(0), status: Arc::clone(&status), stop };
+        let directory = std::path::Path::new("unused").into();
+        let disk = Arc::new(millstream_io::SystemDisk);
+        let cx = ReceiverContext { inbox: intake.inbox(0), status: Arc::clone(&status), stop, directory, disk };
         let mut receiver = PollReceiver { max_batch_size, ..PollReceiver::new(addresses) };
         let running = tokio::spawn(async move { receiver.run(cx).await });
         Self { intake, status, stopper, running, received: Vec::new() }
