@@ -48,7 +48,7 @@ pub(crate) async fn receive(
     mut batch: impl FnMut(Datagrams) -> Batch,
 ) -> Result<()> {
     let mut stop = cx.stop.clone();
-    let mut window = Window::new(MAX_BACKOFF);
+    let mut window = Window::of_events(MAX_BACKOFF);
     loop {
         tokio::select! {
             biased;

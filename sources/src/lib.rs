@@ -6,6 +6,7 @@ pub mod avro;
 mod blocking;
 mod charset;
 mod datagrams;
+pub mod exec;
 mod files;
 mod line;
 pub mod netcat;
@@ -29,6 +30,7 @@ pub static SOURCES: &[&SourceSpec] = &[
     &avro::SPEC,
     &netcat::SPEC,
     &netcatudp::SPEC,
+    &exec::SPEC,
     &seq::SPEC,
     &stress::SPEC,
 ];

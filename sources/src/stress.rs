@@ -76,7 +76,7 @@ impl Stress {
 
     async fn make(self, cx: SourceContext) -> Result<()> {
         cx.status.ready();
-        let mut window = Window::new(MAX_BACKOFF);
+        let mut window = Window::of_events(MAX_BACKOFF);
         let body = vec![0x7F; self.body_bytes];
         // One buffer for all batches.
         let batch = Batch::from_bodies((0..self.batch_events).map(|_| &body));

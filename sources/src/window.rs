@@ -20,6 +20,8 @@ pub(crate) struct Window {
     open: VecDeque<(Batch, Delivery)>,
     /// Longest wait between two attempts.
     max_backoff: Duration,
+    /// Whether batches are counted, beside their events.
+    counts_batches: bool,
 }
 
 /// How an attempt ended.
@@ -35,7 +37,12 @@ pub(crate) enum Progress {
 
 impl Window {
     pub(crate) fn new(max_backoff: Duration) -> Self {
-        Self { open: VecDeque::new(), max_backoff }
+        Self { open: VecDeque::new(), max_backoff, counts_batches: true }
+    }
+
+    /// For a source of which Flume counts the events alone.
+    pub(crate) fn of_events(max_backoff: Duration) -> Self {
+        Self { counts_batches: false, ..Self::new(max_backoff) }
     }
 
     /// Hands over one batch, after waiting for the oldest open delivery if there are too many.
@@ -48,8 +55,7 @@ impl Window {
                 return Ok(Progress::Stopped);
             }
         }
-        // What only tells how far the source came is no batch of Flume's.
-        cx.status.count(MetricName::AppendBatchReceivedCount, u64::from(!batch.is_empty()));
+        self.count_batch(cx, MetricName::AppendBatchReceivedCount, &batch);
         match attempt(cx, &batch, self.max_backoff).await? {
             Some(delivery) => self.open.push_back((batch, delivery)),
             None => return Ok(Progress::Stopped),
@@ -97,7 +103,7 @@ impl Window {
         let Some((batch, delivery)) = self.open.pop_front() else { return Ok(Progress::Done) };
         match delivery.stored().await {
             Ok(()) => {
-                accepted(cx, &batch);
+                self.accepted(cx, &batch);
                 Ok(Progress::Done)
             }
             Err(error) => self.repeat(cx, batch, error).await,
@@ -116,7 +122,7 @@ impl Window {
             if outcome.is_err() || batch.coverage().is_some() {
                 again.push(batch);
             } else {
-                accepted(cx, &batch);
+                self.accepted(cx, &batch);
             }
         }
         if pause(cx, after.min(self.max_backoff)).await == Progress::Stopped {
@@ -130,11 +136,18 @@ impl Window {
         }
         Ok(Progress::Done)
     }
-}
 
-fn accepted(cx: &SourceContext, batch: &Batch) {
-    cx.status.count(MetricName::EventAcceptedCount, batch.len() as u64);
-    cx.status.count(MetricName::AppendBatchAcceptedCount, u64::from(!batch.is_empty()));
+    fn accepted(&self, cx: &SourceContext, batch: &Batch) {
+        cx.status.count(MetricName::EventAcceptedCount, batch.len() as u64);
+        self.count_batch(cx, MetricName::AppendBatchAcceptedCount, batch);
+    }
+
+    /// What only tells how far the source came is no batch of Flume's.
+    fn count_batch(&self, cx: &SourceContext, counter: MetricName, batch: &Batch) {
+        if self.counts_batches && !batch.is_empty() {
+            cx.status.count(counter, 1);
+        }
+    }
 }
 
 /// Offers `batch` until a channel takes it; `None` when the source was asked to stop first.
