@@ -8,6 +8,7 @@ use millstream_core::{Error, Result};
 
 use crate::pipeline::{Beside, Pipeline, panicked};
 use crate::registry::{Register, Registry};
+use crate::reload::ConfigWatch;
 use crate::supervisor::RunningAgent;
 
 /// An agent: sources, channels and sinks under one name.
@@ -107,6 +108,8 @@ impl AgentBuilder {
     /// a warning: in the log, and in [`RunningAgent::warnings`].
     pub async fn start(self) -> Result<RunningAgent> {
         let Self { blueprint, stop_limit } = self;
+        // Before they are read: what changes meanwhile is not missed.
+        let watch = ConfigWatch::of(blueprint.config_files());
         // Channels read their logs here, which may take a while.
         let built = tokio::task::spawn_blocking(move || {
             let pipeline = blueprint.build(&Beside::default())?;
@@ -116,7 +119,7 @@ impl AgentBuilder {
             Ok(payload) => Err(panicked("the configuration", &*payload)),
             Err(_) => Err(Error::Stopped { what: "the runtime".into() }),
         })?;
-        Ok(RunningAgent::start(blueprint, pipeline, stop_limit).await)
+        Ok(RunningAgent::start(blueprint, pipeline, watch, stop_limit).await)
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Changes {
 }
 
 /// Looks at the files of a configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ConfigWatch {
     files: Vec<(PathBuf, Option<Look>)>,
 }
@@ -88,9 +88,9 @@ impl RunningAgent {
         Ok(changes)
     }
 
-    /// Looks at the files from now on.
+    /// Looks at the files; what changed since the agent started is a change.
     pub fn watch(&self) -> ConfigWatch {
-        ConfigWatch { files: self.blueprint.config_files().map(|file| (file.to_owned(), look(file))).collect() }
+        self.watch.clone()
     }
 
     /// What a new path must know of this one.
@@ -301,6 +301,10 @@ impl Changes {
 // === impl ConfigWatch ===
 
 impl ConfigWatch {
+    pub(crate) fn of<'a>(files: impl Iterator<Item = &'a Path>) -> Self {
+        Self { files: files.map(|file| (file.to_owned(), look(file))).collect() }
+    }
+
     /// Resolves once a file is another one than it was, looking every `interval`, and whoever writes it has been quiet for
     /// a moment.
     ///

@@ -21,12 +21,15 @@ use tracing::Instrument;
 use crate::builder::Blueprint;
 use crate::path::{self, Shown};
 use crate::pipeline::{ChannelDraft, ChannelPart, Pipeline, Refused, SinkPart, SourcePart};
+use crate::reload::ConfigWatch;
 use crate::runner::{run_sink, run_source};
 
 /// Components at work. Dropped, they are discarded where they are; see [`RunningAgent::stop`].
 #[derive(Debug)]
 pub struct RunningAgent {
     pub(crate) blueprint: Arc<Blueprint>,
+    /// The files as they were when the agent started.
+    pub(crate) watch: ConfigWatch,
     pub(crate) config: AgentConfig,
     path: String,
     status: Arc<Status>,
@@ -65,9 +68,15 @@ pub(crate) struct RunningChannel {
 // === impl RunningAgent ===
 
 impl RunningAgent {
-    pub(crate) async fn start(blueprint: Blueprint, pipeline: Pipeline, stop_limit: Duration) -> Self {
+    pub(crate) async fn start(
+        blueprint: Blueprint,
+        pipeline: Pipeline,
+        watch: ConfigWatch,
+        stop_limit: Duration,
+    ) -> Self {
         let mut agent = Self {
             blueprint: Arc::new(blueprint),
+            watch,
             config: AgentConfig::default(),
             path: String::new(),
             status: Arc::new(Status::default()),

@@ -1,4 +1,4 @@
-//! The signals that ask for an end.
+//! The signals that ask for an end, and the one that asks for another look at the configuration.
 
 use millstream_core::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -9,12 +9,14 @@ pub(crate) struct Signals {
     interrupt: Signal,
 }
 
+/// SIGHUP.
+pub(crate) struct Hangups(Signal);
+
 // === impl Signals ===
 
 impl Signals {
     /// From now on they no longer end the process.
     pub(crate) fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).map_err(|error| Error::io("listen for", "signals", error));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
@@ -28,6 +30,27 @@ impl Signals {
             _ = self.interrupt.recv() => SIGINT,
         }
     }
+}
+
+// === impl Hangups ===
+
+impl Hangups {
+    /// From now on it no longer ends the process.
+    pub(crate) fn listen() -> Result<Self> {
+        listen(SignalKind::hangup()).map(Self)
+    }
+
+    /// Resolves when it comes; several that came meanwhile are one.
+    ///
+    /// # Cancel safety
+    /// May be dropped and awaited again.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal> {
+    signal(kind).map_err(|error| Error::io("listen for", "signals", error))
 }
 
 const SIGINT: u8 = 2;

@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use millstream_agent::{Agent, RunningAgent};
 use millstream_core::{Error, Result, State};
+use millstream_web::Monitoring;
+use tokio::task::JoinSet;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::signals::Signals;
+use crate::signals::{Hangups, Signals};
 use crate::{exit, logging};
 
 /// Flume's arguments.
@@ -28,12 +30,12 @@ pub(crate) struct Arguments {
     /// Variable ${sys:key}; a key of the agent itself is replaced; flume.root.logger sets the log's level.
     #[arg(short = 'D', value_name = "key=value", value_parser = property)]
     properties: Vec<(String, String)>,
-    /// Accepted: a changed file is not read again in any case.
+    /// A changed file is read again only on SIGHUP.
     #[arg(long)]
     no_reload_conf: bool,
-    /// Seconds between two looks at the file, of no effect.
-    #[arg(short = 'i', long, hide = true)]
-    poll_interval: Option<u64>,
+    /// Seconds between two looks at the files.
+    #[arg(short = 'i', long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    poll_interval: u64,
     /// Options of the Java machine, of no effect.
     #[arg(short = 'X', hide = true)]
     java: Vec<String>,
@@ -61,10 +63,22 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     code
 }
 
+/// What happens to a running agent.
+enum Event {
+    /// Nothing of it is at work any more.
+    Ended,
+    /// Someone asks it to stop.
+    Signal(u8),
+    /// The configuration is to be read again.
+    Reload,
+}
+
 async fn serve(arguments: Arguments) -> Result<ExitCode> {
     let began = Instant::now();
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     arguments.tell_what_has_no_effect();
+    let monitoring = arguments.monitoring();
+    let (reloads, interval) = (!arguments.no_reload_conf, Duration::from_secs(arguments.poll_interval));
     let builder = Agent::builder().name(&arguments.name).overrides(arguments.properties);
     let builder = arguments.conf_file.into_iter().fold(builder, |builder, file| builder.config_file(file));
     let mut starting = pin!(builder.start());
@@ -78,18 +92,70 @@ async fn serve(arguments: Arguments) -> Result<ExitCode> {
             };
         }
     };
-    let working = async {
-        agent.ready().await;
-        tracing::info!(agent = agent.name(), after_ms = began.elapsed().as_millis() as u64, "agent is ready");
-        agent.ended().await;
-    };
-    tokio::select! {
-        () = working => ended(agent).await,
-        number = signals.next() => {
-            tracing::info!(signal = number, "stopping; once more to end at once");
-            stop(agent, &mut signals).await
+    let _serving = monitoring.map(|monitoring| millstream_web::start(monitoring, agent.status()));
+    let _telling = tell_when_ready(&agent, began);
+    let mut watch = agent.watch();
+    loop {
+        let event = tokio::select! {
+            () = agent.ended() => Event::Ended,
+            number = signals.next() => Event::Signal(number),
+            () = hangups.next() => Event::Reload,
+            () = watch.changed(interval), if reloads => Event::Reload,
+        };
+        match event {
+            Event::Ended => return ended(agent).await,
+            Event::Signal(number) => {
+                tracing::info!(signal = number, "stopping; once more to end at once");
+                return stop(agent, &mut signals).await;
+            }
+            Event::Reload => {
+                watch.looked();
+                if let Some(number) = reload(&mut agent, &mut signals).await {
+                    tracing::info!(signal = number, "stopping; once more to end at once");
+                    return stop(agent, &mut signals).await;
+                }
+            }
         }
     }
+}
+
+/// Reads the configuration again. A signal that asks for an end is returned once that is done; a second one ends the
+/// process.
+async fn reload(agent: &mut RunningAgent, signals: &mut Signals) -> Option<u8> {
+    let mut asked = None;
+    let mut reloading = pin!(agent.reload());
+    loop {
+        tokio::select! {
+            reloaded = &mut reloading => {
+                match reloaded {
+                    Ok(changes) if changes.is_empty() => tracing::info!("configuration read again, nothing changed"),
+                    Ok(_) => {}
+                    Err(error) => tracing::error!(%error, "configuration not taken over, the old one goes on"),
+                }
+                return asked;
+            }
+            number = signals.next() => match asked {
+                None => asked = Some(number),
+                Some(_) => {
+                    tracing::warn!(signal = number, "ended at once");
+                    std::process::exit(i32::from(128 + number));
+                }
+            },
+        }
+    }
+}
+
+/// Tells once no component is starting any more. The telling ends when the result is dropped.
+fn tell_when_ready(agent: &RunningAgent, began: Instant) -> JoinSet<()> {
+    let (name, components) = (agent.name().to_owned(), agent.status().components());
+    let mut telling = JoinSet::new();
+    telling.spawn(async move {
+        for component in components {
+            component.settled().await;
+        }
+        tracing::info!(agent = name, after_ms = began.elapsed().as_millis() as u64, "agent is ready");
+    });
+    telling
 }
 
 /// Stops in order; a second signal ends the process at once.
@@ -131,6 +197,21 @@ impl Arguments {
         last.map(|(_, value)| value.as_str())
     }
 
+    /// Where to serve, if the properties ask for it. What cannot be served is told, and the agent works without.
+    fn monitoring(&self) -> Option<Monitoring> {
+        let properties = self.properties.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        match Monitoring::from_properties(properties) {
+            Ok((monitoring, unknown)) => {
+                unknown.iter().for_each(|warning| tracing::warn!(%warning, "monitoring"));
+                monitoring
+            }
+            Err(error) => {
+                tracing::error!(%error, "no monitoring, the agent works without it");
+                None
+            }
+        }
+    }
+
     /// What a Flume user may rely on, and should not.
     fn tell_what_has_no_effect(&self) {
         let environment = self.conf.as_deref().unwrap_or(std::path::Path::new("conf")).join("flume-env.sh");
@@ -144,12 +225,8 @@ impl Arguments {
         for (key, _) in self.properties.iter().filter(|(key, _)| unused(key)) {
             tracing::warn!(property = key, "has no effect: not built in");
         }
-        if !self.no_reload_conf || self.poll_interval.is_some() {
-            tracing::info!("the configuration is read once: restart the agent after a change");
-        }
     }
 }
 
 /// `-D` keys that mean something to Flume and nothing here.
-const UNUSED_PROPERTIES: [&str; 6] =
-    ["flume.monitoring.", "flume.log.", "propertiesImplementation", "lookups", "javax.net.ssl.", "flume.ssl."];
+const UNUSED_PROPERTIES: [&str; 4] = ["flume.log.", "lookups", "javax.net.ssl.", "flume.ssl."];

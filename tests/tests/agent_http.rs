@@ -1,0 +1,146 @@
+//! What an agent shows over HTTP, and what it does when its files change: the real binary, real sockets.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+
+use millstream_tests::Process;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CONFIG: &str = "\
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = seq
+a1.sources.r1.totalEvents = 50
+a1.sources.r1.batchSize = 10
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.sinks.k1.type = null
+a1.sinks.k1.channel = c1
+";
+
+/// A directory with the configuration.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("");
+        place
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("flume.conf")
+    }
+
+    fn write(&self, more: &str) {
+        std::fs::write(self.file(), format!("{CONFIG}{more}")).unwrap();
+    }
+
+    fn start(&self, more: &[&str]) -> Process {
+        let file = self.file().display().to_string();
+        Process::start(["agent", "-n", "a1", "-f", &file].iter().chain(more))
+    }
+}
+
+const MONITORED: [&str; 3] =
+    ["-Dflume.monitoring.type=http", "-Dflume.monitoring.port=0", "-Dflume.monitoring.host=127.0.0.1"];
+
+/// Where the agent's monitoring listens.
+fn address(agent: &Process) -> String {
+    let line = agent.until("monitoring serves http");
+    line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+}
+
+/// Status line and body.
+fn get(address: &str, path: &str, accept: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+fn metrics(address: &str) -> Value {
+    serde_json::from_str(&get(address, "/metrics", "*/*").1).unwrap()
+}
+
+#[test]
+fn flumes_json_counts_every_event_at_every_station() {
+    let place = Place::new();
+    let agent = place.start(&MONITORED);
+    let address = address(&agent);
+    agent.until_true("all delivered", || metrics(&address)["SINK.k1"]["EventDrainSuccessCount"] == "50");
+    let metrics = metrics(&address);
+    for (component, attribute, wanted) in [
+        ("SOURCE.r1", "Type", "SOURCE"),
+        ("SOURCE.r1", "EventAcceptedCount", "50"),
+        ("CHANNEL.c1", "EventPutAttemptCount", "50"),
+        ("CHANNEL.c1", "EventPutSuccessCount", "50"),
+        ("CHANNEL.c1", "EventTakeSuccessCount", "50"),
+        ("CHANNEL.c1", "ChannelSize", "0"),
+        ("CHANNEL.c1", "ChannelCapacity", "100"),
+        ("CHANNEL.c1", "ChannelFillPercentage", "0.0"),
+        ("CHANNEL.c1", "StopTime", "0"),
+        ("SINK.k1", "EventDrainAttemptCount", "50"),
+    ] {
+        assert_eq!(metrics[component][attribute], wanted, "{component}.{attribute}: {metrics:#}");
+    }
+    let number = |attribute: &str| metrics["CHANNEL.c1"][attribute].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(number("EventTakeAttemptCount") >= 51, "empty takes count too: {metrics:#}");
+    assert!(number("StartTime") > 1_600_000_000_000);
+    let (code, text) = get(&address, "/metrics", "application/openmetrics-text");
+    assert_eq!(code, "HTTP/1.1 200 OK");
+    let line = "millstream_event_put_success_total{kind=\"channel\",component=\"c1\",type=\"memory\"} 50";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(get(&address, "/readyz", "*/*"), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
+    let status: Value = serde_json::from_str(&get(&address, "/api/v1/status", "*/*").1).unwrap();
+    assert_eq!(status["path"], "seq r1 → memory c1 → null k1");
+    agent.stop().expect_code(0);
+}
+
+#[test]
+fn a_reporter_that_is_not_built_in_is_told_and_the_agent_works() {
+    let place = Place::new();
+    let agent = place.start(&["-Dflume.monitoring.type=ganglia", "-Dflume.monitoring.hosts=127.0.0.1:8651"]);
+    let told = agent.until("no monitoring");
+    assert!(told.contains("-Dflume.monitoring.type: expected http") && told.contains("got \"ganglia\""), "{told}");
+    agent.until("agent is ready");
+    agent.stop().expect_code(0);
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+    let place = Place::new();
+    let arguments: Vec<&str> = MONITORED.iter().copied().chain(["-i", "1"]).collect();
+    let agent = place.start(&arguments);
+    let address = address(&agent);
+    agent.until_true("all delivered", || metrics(&address)["SINK.k1"]["EventDrainSuccessCount"] == "50");
+    place.write("a1.sinks.k1.batchSize = none\n");
+    let told = agent.until("configuration not taken over");
+    assert!(told.contains("flume.conf"), "{told}");
+    agent.until("a1.sinks.k1.batchSize: expected a whole number");
+    place.write("a1.sinks.k1.batchSize = 7\n");
+    let told = agent.until("configuration taken over");
+    assert!(told.contains("started=\"a1.sinks.k1\""), "{told}");
+    assert_eq!(metrics(&address)["SOURCE.r1"]["EventAcceptedCount"], "50", "the source went on");
+    agent.stop().expect_code(0);
+}
+
+#[test]
+fn sighup_reads_the_file_at_once_also_where_it_is_not_watched() {
+    let place = Place::new();
+    let agent = place.start(&["--no-reload-conf"]);
+    agent.until("agent is ready");
+    agent.signal(Signal::SIGHUP);
+    agent.until("configuration read again, nothing changed");
+    place.write("a1.sinks.k1.type = logger\n");
+    agent.signal(Signal::SIGHUP);
+    agent.until("memory c1 → logger k1");
+    agent.stop().expect_code(0);
+}

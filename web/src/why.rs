@@ -1,0 +1,100 @@
+//! What holds the flow up, in a sentence: from the end of the path to its beginning, as events pile up before what does
+//! not take them.
+
+use millstream_core::status::{ChannelView, PathStatus};
+use millstream_core::{ComponentStatus, MetricName, ObservedChannel, State};
+
+/// A sentence for everything that does not flow, the most likely cause first; one that says so when all flows.
+pub fn sentences(path: &PathStatus) -> Vec<String> {
+    let of_kind = |kinds: &'static [&'static str]| {
+        path.components.iter().filter(move |component| kinds.contains(&component.kind))
+    };
+    let mut sentences: Vec<String> = of_kind(&["output", "sink"]).filter_map(|one| trouble(one, OUT)).collect();
+    sentences.extend(of_kind(&["channel"]).filter_map(|one| trouble(one, BETWEEN)));
+    let views = path.channels.iter().map(ObservedChannel::view);
+    let full = views.filter(|view| view.capacity_events > 0 && view.fill_percentage >= FULL_PERCENT);
+    sentences.extend(full.map(|view| full_channel(&view)));
+    sentences.extend(of_kind(&["receiver", "source"]).filter_map(|one| trouble(one, IN)));
+    if sentences.is_empty() {
+        let waiting: u64 = path.channels.iter().map(|channel| channel.view().size_events).sum();
+        sentences.push(match waiting {
+            0 => "Nothing waits: every component works, and what came in went out.".to_owned(),
+            1 => "Everything flows: every component works, and 1 event is under way.".to_owned(),
+            events => format!("Everything flows: every component works, and {events} events are under way."),
+        });
+    }
+    sentences
+}
+
+/// What is wrong with one component, and what follows from it.
+fn trouble(component: &ComponentStatus, follows: &str) -> Option<String> {
+    let what = format!("{} {} ({})", capitalised(component.kind), component.name, component.type_name);
+    let because = component.last_error().map_or(String::new(), |error| format!(": {error}"));
+    Some(match component.state() {
+        State::Running | State::Stopped => return None,
+        State::Starting => format!("{what} is still starting{because}."),
+        State::Failed => {
+            format!("{what} has failed for good and {follows}{because}. Mend it and reload (SIGHUP) or restart.")
+        }
+        State::Retrying => {
+            let failures = component.counters().value(MetricName::EventWriteFail);
+            let times = if failures > 0 { format!(" ({failures} failures so far)") } else { String::new() };
+            format!("{what} fails, tries again{times} and {follows}{because}.")
+        }
+    })
+}
+
+fn full_channel(view: &ChannelView) -> String {
+    let ChannelView { name, size_events, capacity_events, .. } = view;
+    format!(
+        "Channel {name} is full, {size_events} of {capacity_events} events, so its sources wait: its sinks take less than comes in, \
+         or nothing."
+    )
+}
+
+/// The word for a state.
+pub fn state_word(state: State) -> &'static str {
+    match state {
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Retrying => "retrying",
+        State::Failed => "failed",
+        State::Stopped => "stopped",
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}
+
+const OUT: &str = "delivers nothing";
+const BETWEEN: &str = "takes nothing";
+const IN: &str = "brings nothing in";
+/// From here on a channel counts as full: the next batch may not fit.
+const FULL_PERCENT: f64 = 95.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_core::Error;
+
+    #[test]
+    fn the_end_of_the_path_is_blamed_first_with_its_error() {
+        let component = |kind| ComponentStatus::new(kind, "x".into(), "avro".into());
+        let (source, sink) = (component("source"), component("sink"));
+        let path = PathStatus { components: vec![source.clone(), sink.clone()], ..PathStatus::default() };
+        source.ready();
+        sink.ready();
+        assert_eq!(sentences(&path), ["Nothing waits: every component works, and what came in went out."]);
+        sink.failed(&Error::config("f:1: k", "wrong"));
+        sink.count(MetricName::EventWriteFail, 3);
+        sink.enter(State::Retrying);
+        source.enter(State::Failed);
+        let wanted = [
+            "Sink x (avro) fails, tries again (3 failures so far) and delivers nothing: f:1: k: wrong.",
+            "Source x (avro) has failed for good and brings nothing in. Mend it and reload (SIGHUP) or restart.",
+        ];
+        assert_eq!(sentences(&path), wanted);
+    }
+}
