@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::channel::{ChannelRef, Fut};
+use crate::channel::{ChannelRef, Fut, OpenChannel};
 use crate::error::Result;
 use crate::options::{OptionSpec, Options};
 use crate::processor::{ChannelProcessor, Delivery};
@@ -112,6 +112,11 @@ pub trait Sink: Send {
     /// Runners never drop it while it runs.
     fn deliver(&mut self, batches: Arc<[Batch]>) -> Fut<'static, Result<()>>;
 
+    /// How many deliveries may be open at once; asked before each. Above 1 they may end in any order.
+    fn most_open(&self) -> usize {
+        1
+    }
+
     /// What it works with, before the first delivery.
     fn start(&mut self, _cx: SinkContext) {}
 
@@ -184,8 +189,8 @@ pub type SourceSpec = Spec<fn(&Options) -> Result<Box<dyn Source>>>;
 pub type InterceptorSpec = Spec<fn(&Options) -> Result<Box<dyn Interceptor>>>;
 /// A selector's declaration; the context names the source's channels.
 pub type SelectorSpec = Spec<fn(&Options, &[Arc<str>]) -> Result<Box<dyn Selector>>>;
-/// A channel's declaration.
-pub type ChannelSpec = Spec<fn(&Options, &ChannelContext) -> Result<ChannelRef>>;
+/// A channel's declaration. Its options are judged when it is built; its store is touched when it is opened.
+pub type ChannelSpec = Spec<fn(&Options, &ChannelContext) -> Result<OpenChannel>>;
 /// A sink's declaration.
 pub type SinkSpec = Spec<fn(&Options) -> Result<BuiltSink>>;
 

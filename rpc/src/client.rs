@@ -208,8 +208,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// Calls on their way to a peer of ours.
-const MOST_OPEN: usize = 32;
+/// Calls on their way to a peer of ours, which executes as many before it reads no further.
+const MOST_OPEN: usize = 1024;
 /// Answers are a few bytes.
 const CHUNK_BYTES: usize = 4 << 10;
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use millstream_core::{Fut, Stopper, stop_token};
 use millstream_io::listen::listen;
@@ -11,7 +13,6 @@ use millstream_wire::avro_event::{self, Status};
 use millstream_wire::avro_rpc::{Metadata, Protocol};
 use millstream_wire::names::Names;
 use parking_lot::Mutex;
-use std::thread::JoinHandle;
 
 /// A server on a thread of its own. Dropped, it stops.
 pub struct AvroPeer {
@@ -66,7 +67,9 @@ impl AvroPeer {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = listen("127.0.0.1", port).await.unwrap();
-                let server = Server::new(listener, Wrapping::default(), ServerLimits::default());
+                // Whoever is to be kept waiting is not waited for at the end.
+                let limits = ServerLimits { stop: Duration::from_millis(50), ..ServerLimits::default() };
+                let server = Server::new(listener, Wrapping::default(), limits);
                 bound.send(server.address().unwrap().port()).unwrap();
                 server.serve(service, stop).await;
             });

@@ -2,21 +2,22 @@
 //!
 //! # Delivery
 //! A take is committed after its delivery and rolled back otherwise. One is open at a time, so the channel's order is
-//! kept. Events that the sink rejects for good go back as well and are offered again, with the longest wait: they hold up
+//! kept, unless the sink takes more. Events that the sink rejects for good go back as well and are offered again, with the longest wait: they hold up
 //! what is behind them, and nothing is lost.
 
 use std::sync::Arc;
 
 use millstream_core::{
-    Batch, BuiltSink, ChannelRef, Limit, MetricName, Reaction, Result, Sink, SinkContext, SinkSpec, State, StopToken,
-    Take, Ticket,
+    Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, SinkSpec, State,
+    StopToken, Take, Ticket,
 };
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Duration, Instant, sleep_until};
+use tracing::Instrument;
 
-use super::{Backoff, Paused, contained, keep_running, paused, retry_after};
-use crate::pipeline::{Component, build_sink};
+use super::{Backoff, contained, keep_running, retry_after};
+use crate::pipeline::{Component, build_sink, panicked};
 
 /// Runs the sink on the channel until it is asked to stop or cannot go on.
 pub(crate) async fn run_sink(component: Component<SinkSpec>, sink: BuiltSink, channel: ChannelRef, stop: StopToken) {
@@ -33,7 +34,7 @@ pub(crate) async fn run_sink(component: Component<SinkSpec>, sink: BuiltSink, ch
             match sink? {
                 BuiltSink::Pull(sink) => contained(&place, sink.serve(channel, cx)).await,
                 BuiltSink::Push { sink, batch_size } => {
-                    contained(&place, Draining::new(sink, batch_size, channel, cx).run()).await
+                    contained(&place, Draining::new(sink, batch_size, channel, cx, &place).run()).await
                 }
             }
         }
@@ -47,6 +48,13 @@ struct Draining {
     channel: ChannelRef,
     batch_size: usize,
     cx: SinkContext,
+    /// Its full name.
+    place: String,
+    open: JoinSet<Delivered>,
+    /// Bytes of what is open.
+    open_bytes: u64,
+    /// Until when nothing is taken, after a failure or an empty take.
+    paused: Option<Instant>,
     backoff: Backoff,
     /// When a failure was told last.
     told: Option<Instant>,
@@ -56,13 +64,40 @@ struct Draining {
     commit_watch: JoinSet<()>,
 }
 
+/// A take and what became of it.
+struct Delivered {
+    take: Take,
+    bytes: u64,
+    outcome: Result<()>,
+}
+
+/// A take under way.
+struct Taking<'a> {
+    asked: Instant,
+    limit: Limit,
+    take: Fut<'a, Result<Take>>,
+}
+
 // === impl Draining ===
 
 impl Draining {
-    fn new(sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, cx: SinkContext) -> Self {
+    fn new(sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, cx: SinkContext, place: &str) -> Self {
         let (commits, tickets) = mpsc::channel(MOST_COMMITS);
         let commit_watch = JoinSet::from_iter([watch_commits(tickets, cx.clone())]);
-        Self { sink, channel, batch_size, cx, backoff: Backoff::default(), told: None, commits, commit_watch }
+        Self {
+            sink,
+            channel,
+            batch_size,
+            cx,
+            place: place.to_owned(),
+            open: JoinSet::new(),
+            open_bytes: 0,
+            paused: None,
+            backoff: Backoff::default(),
+            told: None,
+            commits,
+            commit_watch,
+        }
     }
 
     /// How much to take: a channel may change its bounds while it is open.
@@ -74,27 +109,7 @@ impl Draining {
     async fn run(mut self) -> Result<()> {
         self.sink.start(self.cx.clone());
         self.cx.status.ready();
-        let mut stop = self.cx.stop.clone();
-        loop {
-            let (asked, limit) = (Instant::now(), self.limit());
-            // A take that is dropped while it waits gives back what it had.
-            let taken = tokio::select! {
-                biased;
-                () = stop.stopped() => break,
-                taken = self.channel.take(limit) => taken,
-            };
-            let step = match taken {
-                Ok(take) if take.is_empty() => self.rest(take, asked).await,
-                Ok(take) => self.deliver(take, limit).await?,
-                Err(error) => {
-                    self.count(MetricName::ChannelReadFail, 1);
-                    self.back_off(error, 0).await?
-                }
-            };
-            if step == Paused::Stopped {
-                break;
-            }
-        }
+        self.exchange().await?;
         if let Err(error) = self.sink.close().await {
             tracing::warn!(%error, "sink could not be closed well");
             self.cx.status.failed(&error);
@@ -105,43 +120,113 @@ impl Draining {
         Ok(())
     }
 
-    /// Nothing came within the channel's keep-alive.
-    async fn rest(&mut self, take: Take, asked: Instant) -> Paused {
-        self.count(MetricName::BatchEmptyCount, 1);
-        drop(take.commit());
-        // Over already, unless the keep-alive is very short.
-        paused(&self.cx.stop, LEAST_REST.saturating_sub(asked.elapsed())).await
+    /// Takes and delivers until it is asked to stop and nothing is open.
+    async fn exchange(&mut self) -> Result<()> {
+        let (channel, mut stop) = (Arc::clone(&self.channel), self.cx.stop.clone());
+        let (mut taking, mut stopping) = (None, false);
+        loop {
+            if stopping && self.open.is_empty() {
+                return Ok(());
+            }
+            if stopping || !self.may_take() {
+                // A take that is dropped while it waits gives back what it had.
+                taking = None;
+            } else if taking.is_none() {
+                let (asked, limit) = (Instant::now(), self.limit());
+                taking = Some(Taking { asked, limit, take: channel.take(limit) });
+            }
+            tokio::select! {
+                biased;
+                () = stop.stopped(), if !stopping => stopping = true,
+                Some(delivered) = self.open.join_next() => self.settle(delivered).await?,
+                taken = taken(&mut taking) => {
+                    if let Some(Taking { asked, limit, .. }) = taking.take() {
+                        self.begin(taken, asked, limit)?;
+                    }
+                }
+                () = until(self.paused) => self.paused = None,
+            }
+        }
     }
 
-    async fn deliver(&mut self, take: Take, limit: Limit) -> Result<Paused> {
-        let events = take.events() as u64;
+    fn may_take(&self) -> bool {
+        let few = self.open.len() < self.sink.most_open().max(1);
+        self.paused.is_none() && few && (self.open.is_empty() || self.open_bytes < OPEN_BYTES)
+    }
+
+    fn begin(&mut self, taken: Result<Take>, asked: Instant, limit: Limit) -> Result<()> {
+        match taken {
+            // Nothing came within the channel's keep-alive; over already, unless that is very short.
+            Ok(take) if take.is_empty() => {
+                self.count(MetricName::BatchEmptyCount, 1);
+                drop(take.commit());
+                self.paused = Some(asked + LEAST_REST);
+                Ok(())
+            }
+            Ok(take) => {
+                self.deliver(take, limit);
+                Ok(())
+            }
+            Err(error) => {
+                self.count(MetricName::ChannelReadFail, 1);
+                self.back_off(error, 0)
+            }
+        }
+    }
+
+    fn deliver(&mut self, mut take: Take, limit: Limit) {
         let full = take.events() >= limit.events;
         self.count(if full { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount }, 1);
-        self.count(MetricName::EventDrainAttemptCount, events);
+        self.count(MetricName::EventDrainAttemptCount, take.events() as u64);
         let batches = with_marks(&take);
-        if let Err(error) = self.sink.deliver(batches).await {
+        let bytes = batches.iter().map(Batch::body_bytes).sum();
+        let delivery = self.sink.deliver(batches);
+        if self.sink.most_open() > 1 {
+            // The answers may take long: until then the channel need not hold all of it in memory.
+            take.release();
+        }
+        self.open_bytes += bytes;
+        let delivered = async move { Delivered { outcome: delivery.await, take, bytes } };
+        self.open.spawn(delivered.in_current_span());
+    }
+
+    async fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> Result<()> {
+        let Delivered { take, bytes, outcome } = match delivered {
+            Ok(delivered) => delivered,
+            Err(ended) if ended.is_panic() => return Err(panicked(&self.place, &*ended.into_panic())),
+            Err(_) => return Err(Error::Stopped { what: self.place.as_str().into() }),
+        };
+        self.open_bytes -= bytes;
+        let events = take.events() as u64;
+        if let Err(error) = outcome {
             self.count(MetricName::EventWriteFail, 1);
             drop(take);
-            return self.back_off(error, events).await;
+            return self.back_off(error, events);
         }
         let ticket = take.commit();
         self.count(MetricName::EventDrainSuccessCount, events);
         // Only a panic of the watch could close it; the commit stands in any case.
         let _ = self.commits.send(ticket).await;
-        if self.backoff.attempts() > 0 {
+        if self.backoff.attempts() > 0 && self.paused.is_none() {
             tracing::info!(failures = self.backoff.attempts(), "delivers again");
             self.backoff.reset();
             self.cx.status.ready();
         }
-        Ok(Paused::Done)
+        Ok(())
     }
 
-    /// Waits before the next attempt. The events in question are in the channel again.
+    /// Takes nothing for a while. The events in question are in the channel again.
     ///
     /// # Errors
     /// The error itself, when the sink cannot go on.
-    async fn back_off(&mut self, error: millstream_core::Error, events: u64) -> Result<Paused> {
+    fn back_off(&mut self, error: Error, events: u64) -> Result<()> {
         let Some(after) = retry_after(&error) else { return Err(error) };
+        self.cx.status.failed(&error);
+        self.cx.status.enter(State::Retrying);
+        if self.paused.is_some() {
+            // Failed with another one that was open beside it.
+            return Ok(());
+        }
         let wait = self.backoff.next(after);
         let (attempt, wait_ms) = (self.backoff.attempts(), wait.as_millis() as u64);
         match error.reaction() {
@@ -151,9 +236,8 @@ impl Draining {
             _ if self.tells() => tracing::warn!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
             _ => tracing::debug!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
         }
-        self.cx.status.failed(&error);
-        self.cx.status.enter(State::Retrying);
-        Ok(paused(&self.cx.stop, wait).await)
+        self.paused = Some(Instant::now() + wait);
+        Ok(())
     }
 
     /// Whether a failure is worth a line: the first one in a row, and one from time to time. A peer that is not there yet
@@ -168,6 +252,20 @@ impl Draining {
 
     fn count(&self, name: MetricName, by: u64) {
         self.cx.status.count(name, by);
+    }
+}
+
+async fn taken(taking: &mut Option<Taking<'_>>) -> Result<Take> {
+    match taking {
+        Some(Taking { take, .. }) => take.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -192,6 +290,8 @@ async fn watch_commits(mut tickets: mpsc::Receiver<Ticket>, cx: SinkContext) {
 
 /// Most bytes of bodies in one take.
 const TAKE_BYTES: u64 = 8 << 20;
+/// Bytes of bodies in all open takes beyond which no further one is made.
+const OPEN_BYTES: u64 = 16 << 20;
 /// Most commits that are not written down yet; more would only hide a disk that does not answer.
 const MOST_COMMITS: usize = 8192;
 /// While deliveries keep failing, how often that is told.

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
+use millstream_core::MetricName;
 use millstream_testkit::contract::sink::{FailingHome, Home};
 use millstream_testkit::{AvroPeer, TestChannel, failing_sink_contract, setting, sink_contract, start_sink};
 
@@ -154,10 +155,37 @@ async fn without_waiting_what_was_under_way_when_the_connection_broke_is_counted
     running.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_peer_of_ours_has_many_deliveries_open_and_a_foreign_one_has_one() {
+    for (own, peer) in [(true, AvroPeer::own()), (false, AvroPeer::foreign())] {
+        let mut sink = pushed(peer.port(), &[]);
+        assert_eq!(sink.most_open(), 1, "nobody was heard yet");
+        sink.deliver(one("a")).await.unwrap();
+        assert_eq!(sink.most_open() > 1, own);
+    }
+}
+
+#[tokio::test]
+async fn deliveries_that_are_open_when_the_connection_breaks_fail_together() {
+    let peer = AvroPeer::own();
+    let mut sink = pushed(peer.port(), &[]);
+    sink.deliver(one("a")).await.unwrap();
+    peer.keep_silent(3);
+    let open: Vec<_> = ["b", "c", "d"].map(|body| tokio::spawn(sink.deliver(one(body)))).into();
+    while peer.bodies().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    drop(peer);
+    for delivery in open {
+        assert!(delivery.await.unwrap().is_err());
+    }
+    assert_eq!(sink.most_open(), 1);
+}
+
 #[test]
 fn a_time_out_that_flume_replaces_is_replaced() {
     let settings = [setting("hostname", "h"), setting("port", "1"), setting("request-timeout", "999")];
     let (options, _) = Options::parse("a1.sinks.k1", SPEC.options, &[], settings).unwrap();
     let sink = AvroSink::from_options(&options).unwrap();
-    assert_eq!(sink.sending.try_lock().unwrap().settings.request_timeout, DEFAULT_TIMEOUT);
+    assert_eq!(sink.sending.unwrap().settings.request_timeout, DEFAULT_TIMEOUT);
 }
