@@ -6,7 +6,8 @@ use std::time::Duration;
 use millstream_config::{AgentConfig, Entry, Lookups, load, parse};
 use millstream_core::{Error, Result};
 
-use crate::pipeline::{Beside, Pipeline, panicked};
+use crate::check::{self, Report};
+use crate::pipeline::{Beside, Looked, Pipeline, panicked};
 use crate::registry::{Register, Registry};
 use crate::reload::ConfigWatch;
 use crate::supervisor::RunningAgent;
@@ -25,7 +26,7 @@ pub struct AgentBuilder {
 /// What an agent is built from, also again when its files have changed.
 #[derive(Debug)]
 pub(crate) struct Blueprint {
-    name: String,
+    pub(crate) name: String,
     configuration: Vec<Configuration>,
     overrides: Vec<(String, String)>,
     pub(crate) registry: Registry,
@@ -100,6 +101,14 @@ impl AgentBuilder {
         self
     }
 
+    /// Judges the configuration without running it: that of the agent named, or of all agents when none is.
+    ///
+    /// # Errors
+    /// When it cannot be read, or there is no such agent.
+    pub fn check(self) -> Result<Report> {
+        check::check(&self.blueprint)
+    }
+
     /// Builds the path and starts it: channels, sinks, sources. Returns as soon as all of them are on their way; see
     /// [`RunningAgent::ready`].
     ///
@@ -131,6 +140,15 @@ impl Blueprint {
     /// # Errors
     /// When it cannot be read, there is no such agent, or nothing of it can run.
     pub(crate) fn read(&self) -> Result<AgentConfig> {
+        let (entries, lookups) = self.entries()?;
+        AgentConfig::from_entries(&self.name, &entries, &lookups)
+    }
+
+    /// The entries, those of the command line last; and where variables come from.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn entries(&self) -> Result<(Vec<Entry>, Lookups)> {
         let mut entries = Vec::new();
         for configuration in &self.configuration {
             entries.extend(match configuration {
@@ -141,8 +159,12 @@ impl Blueprint {
         let own = format!("{}.", self.name);
         let overriding = self.overrides.iter().filter(|(key, _)| key.starts_with(&own));
         entries.extend(overriding.map(|(key, value)| Entry::overriding(key, value)));
-        let lookups = Lookups::of_process(self.overrides.iter().cloned());
-        AgentConfig::from_entries(&self.name, &entries, &lookups)
+        Ok((entries, Lookups::of_process(self.overrides.iter().cloned())))
+    }
+
+    /// See [`Pipeline::look`].
+    pub(crate) fn look(&self, config: AgentConfig) -> Looked {
+        Pipeline::look(config, &self.registry, &self.home)
     }
 
     /// Reads the configuration and builds its path, beside one that runs; warnings are logged.

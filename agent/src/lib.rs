@@ -1,7 +1,8 @@
 //! Builds an agent's path from a configuration and runs it.
 //!
 //! [`registry`] knows the components by name, `pipeline` puts them together, `runner` drives each of them,
-//! [`supervisor`] starts and stops the whole, [`reload`] exchanges what changed, [`builder`] is the way in.
+//! [`supervisor`] starts and stops the whole, [`reload`] exchanges what changed, [`check`] judges a configuration that does
+//! not run, [`builder`] is the way in.
 //!
 //! ```
 //! # #[tokio::main]
@@ -24,6 +25,7 @@
 //! ```
 
 pub mod builder;
+pub mod check;
 mod metered;
 mod path;
 mod pipeline;
@@ -35,6 +37,7 @@ pub mod supervisor;
 mod tests;
 
 pub use builder::{Agent, AgentBuilder};
+pub use check::{AgentReport, KeyReport, Report, Standing};
 pub use registry::{Register, Registry};
 pub use reload::{Changes, ConfigWatch};
 pub use supervisor::RunningAgent;

@@ -115,6 +115,13 @@ pub(crate) struct Refused {
     pub(crate) error: Error,
 }
 
+/// A configuration of which everything was built that can be built without touching a store.
+pub(crate) struct Looked {
+    /// Without what cannot run.
+    pub(crate) config: AgentConfig,
+    pub(crate) refused: Vec<Refused>,
+}
+
 /// A path on its way.
 struct Assembly<'a> {
     config: AgentConfig,
@@ -124,6 +131,8 @@ struct Assembly<'a> {
     sources: Vec<Stage<SourcePart>>,
     channels: Vec<ChannelStage>,
     sinks: Vec<Stage<SinkPart>>,
+    /// Options are judged, stores not touched.
+    looks_only: bool,
     /// By name: most events of a transaction of the channels that there will be.
     capacities: BTreeMap<String, u64>,
     refused: Vec<Refused>,
@@ -154,6 +163,15 @@ impl Pipeline {
             .finish()
     }
 
+    /// Builds what judges options, and drops it.
+    pub(crate) fn look(config: AgentConfig, registry: &Registry, home: &Path) -> Looked {
+        let beside = Beside::default();
+        let mut assembly = Assembly::new(config, registry, home, &beside);
+        assembly.looks_only = true;
+        let Assembly { config, refused, .. } = assembly.with_channels().with_sources().with_sinks();
+        Looked { config, refused }
+    }
+
     /// What is wrong and was not wrong before: the reasons not to take the place of what runs.
     pub(crate) fn newly_broken(&self, beside: &Beside) -> Vec<String> {
         let known = |name: &String| beside.broken.contains(name);
@@ -175,7 +193,7 @@ impl<'a> Assembly<'a> {
     fn new(config: AgentConfig, registry: &'a Registry, home: &'a Path, beside: &'a Beside) -> Self {
         let (sources, channels, sinks) = (Vec::new(), Vec::new(), Vec::new());
         let (capacities, refused) = (BTreeMap::new(), Vec::new());
-        Self { config, registry, home, beside, sources, channels, sinks, capacities, refused }
+        Self { config, registry, home, beside, sources, channels, sinks, looks_only: false, capacities, refused }
     }
 
     fn with_channels(mut self) -> Self {
@@ -224,6 +242,10 @@ impl<'a> Assembly<'a> {
     fn channel(&mut self, config: &ComponentConfig) -> Result<ChannelStage> {
         let component = self.configure("channel", self.registry.channels(), config)?;
         let draft = Arc::new(ChannelDraft { component, home: self.home.to_owned() });
+        draft.check()?;
+        if self.looks_only {
+            return Ok(self.later(config, draft));
+        }
         let beside = self.beside;
         let Some((old, open)) = beside.channels.iter().find(|(old, _)| old.name == config.name) else {
             return match draft.open() {
@@ -420,10 +442,17 @@ impl ChannelDraft {
     pub(crate) fn open(self: &Arc<Self>) -> Result<ChannelPart> {
         let Component { full_name, name, spec, options, status } = &self.component;
         let cx = ChannelContext { name: Arc::clone(name), home: self.home.clone() };
-        let channel = guarded(full_name, || (spec.build)(options, &cx))?;
+        let channel = guarded(full_name, || (spec.build)(options, &cx)?())?;
         let status = Arc::clone(status);
         let channel = Metered::wrap(channel, Arc::clone(&status));
         Ok(ChannelPart { type_name: spec.name, channel, status, draft: Arc::clone(self) })
+    }
+
+    /// Judges the options without touching a store.
+    fn check(&self) -> Result<()> {
+        let Component { full_name, name, spec, options, .. } = &self.component;
+        let cx = ChannelContext { name: Arc::clone(name), home: self.home.clone() };
+        guarded(full_name, || (spec.build)(options, &cx)).map(drop)
     }
 
     /// As the options say; a channel without that option has no bound.
@@ -446,7 +475,7 @@ impl Refused {
 // === helpers ===
 
 /// An error with its place, where it does not say it itself.
-fn told(error: &Error, place: &str) -> String {
+pub(crate) fn told(error: &Error, place: &str) -> String {
     match error {
         Error::Config { .. } => error.to_string(),
         _ => format!("{place}: {error}"),

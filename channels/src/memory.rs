@@ -32,7 +32,10 @@ pub static SPEC: ChannelSpec = ChannelSpec {
     aliases: &["org.apache.flume.channel.MemoryChannel"],
     summary: "Keeps events in memory; what waits is lost with the process.",
     options: OPTIONS,
-    build: |options, cx| Ok(Arc::new(MemoryChannel::from_options(Arc::clone(&cx.name), options)?)),
+    build: |options, cx| {
+        let channel = MemoryChannel::from_options(Arc::clone(&cx.name), options)?;
+        Ok(Box::new(|| Ok(Arc::new(channel))))
+    },
 };
 
 const OPTIONS: &[OptionSpec] = &[

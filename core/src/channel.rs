@@ -16,6 +16,9 @@ pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A channel, shared by its sources and sinks.
 pub type ChannelRef = Arc<dyn Channel>;
 
+/// Opens a channel whose options are good. Waits for the disk.
+pub type OpenChannel = Box<dyn FnOnce() -> Result<ChannelRef> + Send>;
+
 /// Puts other options of a channel into force.
 pub type Reconfigure = Box<dyn FnOnce() + Send>;
 

@@ -22,7 +22,7 @@ pub mod ticket;
 
 pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, Rewriter, SlabBuilder};
 pub use batch_info::{BatchHistory, BatchInfo, StageInfo};
-pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenTake, Reconfigure, Take};
+pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenChannel, OpenTake, Reconfigure, Take};
 pub use component::{
     BuiltSink, ChannelContext, ChannelSpec, Intercepted, Interceptor, InterceptorSpec, PullSink, Route, Routes,
     Selector, SelectorSpec, Sink, SinkContext, SinkSpec, Source, SourceContext, SourceSpec, Spec,

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+/// How the help of an option begins that does nothing.
+const WITHOUT_EFFECT: &str = "No effect";
+
 /// What a value must be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -44,7 +47,8 @@ pub struct OptionSpec {
     pub default: Option<&'static str>,
     /// Whether a missing value refuses the component.
     pub required: bool,
-    /// One sentence for the reference page.
+    /// One sentence for the reference page. That of an option which is accepted and does nothing begins with `No effect`,
+    /// a colon and why.
     pub help: &'static str,
 }
 
@@ -114,6 +118,11 @@ impl OptionSpec {
         self.key.strip_suffix('*').filter(|prefix| prefix.ends_with('.'))
     }
 
+    /// Why it does nothing, if it does nothing.
+    pub fn why_without_effect(&self) -> Option<&'static str> {
+        self.help.strip_prefix(WITHOUT_EFFECT).map(|why| why.trim_matches([':', ',', ' ', '.']))
+    }
+
     /// Whether `key` in a configuration is this option or one of this family.
     pub fn is_called(&self, key: &str) -> bool {
         match self.family_prefix() {
@@ -142,6 +151,14 @@ impl Kind {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List => "words separated by spaces".into(),
         }
+    }
+
+    /// Whether a value will do.
+    ///
+    /// # Errors
+    /// What was expected, and what was got.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        if self.accepts(value) { Ok(()) } else { Err(format!("expected {}, got {value:?}", self.expected())) }
     }
 
     fn accepts(&self, value: &str) -> bool {
@@ -182,10 +199,7 @@ impl Options {
                 options.rest.push(setting);
                 continue;
             };
-            if !spec.kind.accepts(&setting.value) {
-                let problem = format!("expected {}, got {:?}", spec.kind.expected(), setting.value);
-                return Err(Error::config(&setting.place, problem));
-            }
+            spec.kind.check(&setting.value).map_err(|problem| Error::config(&setting.place, problem))?;
             match spec.family_prefix() {
                 Some(_) => options.rest.push(setting),
                 None => _ = options.values.insert(spec.key, (setting.value, setting.place)),

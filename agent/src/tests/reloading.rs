@@ -176,10 +176,13 @@ async fn a_file_channel_that_changes_is_opened_again_with_all_that_it_holds() {
     until(|| agent.channel("c1").unwrap().totals().put_events == 900).await;
     probe.open();
     let ended = "a1.sources.r1.totalEvents = 0";
-    // The new one is found wanting only once the old one is closed: the old definition comes back.
+    // Judged before anything stops.
     file.write(&format!("{config}\na1.channels.c1.encryption.activeKey = k\n{ended}"));
+    assert!(agent.reload().await.unwrap_err().to_string().contains("encryption is not built in"));
+    // Found wanting only once the old one is closed: the old definition comes back.
+    file.write(&format!("{config}\na1.channels.c1.dataDirs = /dev/null/x\n{ended}"));
     agent.reload().await.unwrap();
-    assert!(last_error(&agent, "c1").contains("encryption is not built in"), "{}", last_error(&agent, "c1"));
+    assert!(last_error(&agent, "c1").contains("/dev/null/x"), "{}", last_error(&agent, "c1"));
     assert_eq!(state(&agent, "c1"), State::Running);
     file.write(&format!("{config}\na1.channels.c1.capacity = 20000\n{ended}"));
     let changed = agent.reload().await.unwrap();

@@ -35,8 +35,7 @@ use std::sync::Arc;
 use std::thread;
 
 use millstream_core::{
-    Batch, Channel, ChannelContext, ChannelSpec, ChannelTotals, Error, Fut, Limit, Options, Result, Room, Take, Ticket,
-    ticket,
+    Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, Limit, Result, Room, Take, Ticket, ticket,
 };
 use millstream_io::{Disk, SystemDisk};
 use parking_lot::Mutex;
@@ -54,7 +53,10 @@ pub static SPEC: ChannelSpec = ChannelSpec {
     aliases: &["org.apache.flume.channel.file.FileChannel"],
     summary: "Keeps events on disk: what was stored survives a power cut.",
     options: OPTIONS,
-    build: |options, cx| Ok(Arc::new(FileChannel::from_options(options, cx)?)),
+    build: |options, cx| {
+        let (options, name) = (FileOptions::parse(options, cx)?, Arc::clone(&cx.name));
+        Ok(Box::new(move || Ok(Arc::new(FileChannel::locked(&options, &name)?))))
+    },
 };
 
 /// A queue on disk.
@@ -69,10 +71,9 @@ struct FileChannel {
 // === impl FileChannel ===
 
 impl FileChannel {
-    fn from_options(options: &Options, cx: &ChannelContext) -> Result<Self> {
-        let file_options = FileOptions::parse(options, cx)?;
-        let locks = Locks::acquire(&file_options.checkpoint_dir, &file_options.data_dirs)?;
-        Self::open(Arc::new(SystemDisk), &cx.name, &file_options, Some(locks), MEMORY_BYTES)
+    fn locked(options: &FileOptions, name: &Arc<str>) -> Result<Self> {
+        let locks = Locks::acquire(&options.checkpoint_dir, &options.data_dirs)?;
+        Self::open(Arc::new(SystemDisk), name, options, Some(locks), MEMORY_BYTES)
     }
 
     fn open(

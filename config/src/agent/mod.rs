@@ -36,6 +36,8 @@ pub struct AgentConfig {
     pub sink_groups: Vec<SinkGroupConfig>,
     /// What was ignored or taken away, one sentence each: place, value, remedy.
     pub warnings: Vec<String>,
+    /// Names of its configuration filters.
+    pub filters: Vec<String>,
     /// Those of the warnings for which a component, or a part of one, was taken away.
     pub broken: Vec<Broken>,
 }
@@ -114,9 +116,16 @@ impl AgentConfig {
             warnings.push(format!("{place}: nothing is known as {variable}, it stays as it is; {remedy}"));
         }
         keys.apply(&filters, lookups, &mut warnings);
-        let mut config = Self { name: name.to_owned(), warnings, ..Self::default() };
+        let filters = keys.listed("configfilters").0.into_iter().map(str::to_owned).collect();
+        let mut config = Self { name: name.to_owned(), warnings, filters, ..Self::default() };
         config.fill(&keys)?;
         Ok(config)
+    }
+
+    /// The agents of a configuration: who has a list of channels, sources or sinks.
+    pub fn agents(entries: &[Entry], lookups: &Lookups) -> Vec<String> {
+        let (settings, _) = effective(entries, lookups, &mut Vec::new());
+        agents(&settings).into_iter().map(str::to_owned).collect()
     }
 
     /// Takes a component away, or a part of it, and tells why.

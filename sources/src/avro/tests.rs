@@ -124,7 +124,7 @@ async fn a_refused_batch_is_failed_and_the_connection_goes_on() {
 #[tokio::test]
 async fn names_travel_with_the_events_and_foreign_peers_hear_nothing_of_ours() {
     let cx = ChannelContext { name: "c1".into(), home: "unused".into() };
-    let channel = (millstream_channels::memory::SPEC.build)(&memory_options(), &cx).unwrap();
+    let channel = (millstream_channels::memory::SPEC.build)(&memory_options(), &cx).and_then(|open| open()).unwrap();
     let served = serve_into(channel.clone(), &[]).await;
     let mut client = served.client().await;
     let batch = Batch::from_bodies(["a", "b"]).named(9 << 64, 5);

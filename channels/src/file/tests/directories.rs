@@ -1,6 +1,6 @@
 //! Real directories: options, locks, and what may already be there.
 
-use millstream_core::{Error, OptionSpec, Setting};
+use millstream_core::{ChannelContext, OptionSpec, Options, Setting};
 use tempfile::TempDir;
 
 use super::behaviour::{drain, numbers, read, settle, store};
@@ -19,7 +19,7 @@ fn built_in(home: &Path, settings: &[(&str, &str)]) -> Result<FileChannel> {
     let cx = ChannelContext { name: "c1".into(), home: home.to_owned() };
     // A test machine need not have Flume's reserve to spare.
     let small: &[(&str, &str)] = &[("minimumRequiredSpace", "0")];
-    FileChannel::from_options(&parse(&[settings, small].concat())?, &cx)
+    FileChannel::locked(&FileOptions::parse(&parse(&[settings, small].concat())?, &cx)?, &cx.name)
 }
 
 fn refusal(home: &Path, settings: &[(&str, &str)]) -> String {

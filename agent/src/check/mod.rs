@@ -1,0 +1,336 @@
+//! Judges a configuration without running it: every key, and what cannot run.
+//!
+//! Components are built, as far as that judges their options; no store is opened, no file is read, no socket bound.
+//! Configuration filters are asked, so programs that they name are run.
+
+mod compat;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_config::{AgentConfig, Entry, PartConfig};
+use millstream_core::options::nearest;
+use millstream_core::{Error, OptionSpec, Result, Setting, Spec};
+use serde::Serialize;
+
+use crate::builder::Blueprint;
+use crate::pipeline::{Looked, told};
+use crate::registry::find;
+pub use compat::Difference;
+
+/// What was found out about a configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Its agents, in the order of the configuration.
+    pub agents: Vec<AgentReport>,
+}
+
+/// What was found out about one agent.
+#[derive(Debug, Clone, Serialize)]
+pub struct AgentReport {
+    /// Its name.
+    pub name: String,
+    /// Every key of it, in the order written.
+    pub keys: Vec<KeyReport>,
+    /// What cannot run for another reason than the value of a key: place, problem, remedy.
+    pub problems: Vec<String>,
+    /// What else differs from Flume in its components.
+    pub differences: Vec<ComponentDifference>,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyReport {
+    /// `file:line`.
+    pub place: String,
+    /// The key, with the agent's name.
+    pub key: String,
+    /// The type of the component to which it belongs; empty where there is none.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// What becomes of it.
+    pub standing: Standing,
+    /// Why; empty when it is honoured and there is nothing to say.
+    pub reason: String,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Does what it does in Flume.
+    Honoured,
+    /// Does something else than in Flume, on purpose.
+    Different,
+    /// Accepted, without effect.
+    Ignored,
+    /// Nobody knows it, or a variable in it; it has no effect.
+    Unknown,
+    /// What it belongs to cannot run.
+    Broken,
+}
+
+/// A component that differs from Flume's.
+#[derive(Debug, Clone, Serialize)]
+pub struct ComponentDifference {
+    /// Its full name.
+    pub component: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_name: &'static str,
+    /// How.
+    #[serde(flatten)]
+    pub difference: Difference,
+}
+
+/// One agent's report on its way.
+struct Judging<'a> {
+    blueprint: &'a Blueprint,
+    /// By the place of the key.
+    verdicts: BTreeMap<String, (Standing, String)>,
+    /// By the place of the key: the type of its component.
+    types: BTreeMap<String, String>,
+    differences: Vec<ComponentDifference>,
+    problems: Vec<String>,
+}
+
+/// Judges the agents of a configuration: the one of the blueprint's name, or all if it has none.
+///
+/// # Errors
+/// When it cannot be read, or there is no such agent.
+pub(crate) fn check(blueprint: &Blueprint) -> Result<Report> {
+    let (entries, lookups) = blueprint.entries()?;
+    let all = AgentConfig::agents(&entries, &lookups);
+    let named = !blueprint.name.is_empty();
+    if !named && all.is_empty() {
+        let problem = "no agent: name the channels of one with a1.channels = …";
+        return Err(Error::config(blueprint.files(), problem));
+    }
+    let names = if named { vec![blueprint.name.clone()] } else { all.clone() };
+    if let Some(absent) = names.iter().find(|name| !all.contains(name)) {
+        let problem = format!("no agent named {absent:?}; there are {}: choose one with -n", all.join(", "));
+        return Err(Error::config(blueprint.files(), problem));
+    }
+    let agents = names.iter().map(|name| {
+        let judging = Judging::new(blueprint);
+        judging.judge(name, &entries, AgentConfig::from_entries(name, &entries, &lookups))
+    });
+    Ok(Report { agents: agents.collect() })
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Whether something of it cannot run.
+    pub fn is_broken(&self) -> bool {
+        let broken = |key: &KeyReport| key.standing == Standing::Broken;
+        self.agents.iter().any(|agent| !agent.problems.is_empty() || agent.keys.iter().any(broken))
+    }
+}
+
+// === impl Judging ===
+
+impl<'a> Judging<'a> {
+    fn new(blueprint: &'a Blueprint) -> Self {
+        let (verdicts, types) = (BTreeMap::new(), BTreeMap::new());
+        Self { blueprint, verdicts, types, differences: Vec::new(), problems: Vec::new() }
+    }
+
+    fn judge(mut self, agent: &str, entries: &[Entry], config: Result<AgentConfig>) -> AgentReport {
+        let own = format!("{agent}.");
+        let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.key.starts_with(&own)).collect();
+        let places: BTreeSet<String> = entries.iter().map(|entry| entry.full_place()).collect();
+        let mut run = BTreeSet::new();
+        match config {
+            Ok(config) => {
+                self.warnings(&config, &places);
+                self.components(&config);
+                run = running_names(&config);
+                self.look(config, &places);
+            }
+            Err(error) => self.problems.push(error.to_string()),
+        }
+        self.replaced(&entries);
+        let keys = entries.iter().map(|entry| self.key(agent, entry, &run)).collect();
+        AgentReport { name: agent.to_owned(), keys, problems: self.problems, differences: self.differences }
+    }
+
+    /// What the configuration itself told, at the keys of which it tells it.
+    fn warnings(&mut self, config: &AgentConfig, places: &BTreeSet<String>) {
+        for warning in &config.warnings {
+            let broken = config.broken.iter().any(|broken| broken.reason == *warning);
+            let Some((place, reason)) = split_place(warning, places) else {
+                if broken {
+                    self.problems.push(warning.clone());
+                }
+                continue;
+            };
+            let standing = match reason {
+                _ if broken => Standing::Broken,
+                reason if reason.starts_with("replaces ") => continue,
+                reason if reason.contains("stays as it is") => Standing::Unknown,
+                _ => Standing::Ignored,
+            };
+            self.find_that(place, standing, reason);
+        }
+        for group in &config.sink_groups {
+            let list = format!("{}.sinkgroups.{}.sinks", config.name, group.name);
+            let told = config.warnings.iter().find(|warning| warning.contains(&format!(" {list}: ")));
+            let Some((_, reason)) = told.and_then(|warning| split_place(warning, places)) else { continue };
+            for setting in &group.processor {
+                self.find_that(&setting.place, Standing::Ignored, reason);
+            }
+        }
+    }
+
+    fn components(&mut self, config: &AgentConfig) {
+        let registry = &self.blueprint.registry;
+        for source in &config.sources {
+            let full = config.full_name("sources", &source.name);
+            let whole = (full.as_str(), source.type_name.as_str(), source.type_place.as_str());
+            self.settings("source", registry.sources(), whole, &source.settings);
+            for part in &source.interceptors {
+                self.settings("interceptor", registry.interceptors(), named(part), &part.settings);
+            }
+            self.settings("selector", registry.selectors(), named(&source.selector), &source.selector.settings);
+        }
+        for channel in &config.channels {
+            let full = config.full_name("channels", &channel.name);
+            let whole = (full.as_str(), channel.type_name.as_str(), channel.type_place.as_str());
+            self.settings("channel", registry.channels(), whole, &channel.settings);
+        }
+        for sink in &config.sinks {
+            let full = config.full_name("sinks", &sink.name);
+            let whole = (full.as_str(), sink.type_name.as_str(), sink.type_place.as_str());
+            self.settings("sink", registry.sinks(), whole, &sink.settings);
+        }
+    }
+
+    /// Judges the settings of one component or part: full name, type, place of the type.
+    fn settings<B>(
+        &mut self,
+        kind: &str,
+        specs: &[&'static Spec<B>],
+        (full_name, type_name, type_place): (&str, &str, &str),
+        settings: &[Setting],
+    ) {
+        let spec = match find(specs, kind, type_name, type_place) {
+            Ok(spec) => spec,
+            Err(Error::Config { problem, .. }) => return self.find_that(type_place, Standing::Broken, &problem),
+            Err(error) => return self.problems.push(error.to_string()),
+        };
+        self.types.insert(type_place.to_owned(), spec.name.to_owned());
+        let differences: Vec<Difference> = compat::differences(spec).collect();
+        let mut told = Vec::new();
+        for setting in settings {
+            self.types.insert(setting.place.clone(), spec.name.to_owned());
+            let (standing, reason) = verdict(spec.options, setting, &differences);
+            if standing == Standing::Different {
+                told.push(reason.clone());
+            }
+            self.find_that(&setting.place, standing, &reason);
+        }
+        let untold = differences.into_iter().filter(|difference| !told.contains(&difference.sentence()));
+        self.differences.extend(untold.map(|difference| ComponentDifference {
+            component: full_name.to_owned(),
+            type_name: spec.name,
+            difference,
+        }));
+    }
+
+    /// What shows only when components are built.
+    fn look(&mut self, config: AgentConfig, places: &BTreeSet<String>) {
+        let before = config.broken.len();
+        let Looked { config, refused } = self.blueprint.look(config);
+        let broken = config.broken.into_iter().skip(before).map(|broken| broken.reason);
+        let refused = refused.iter().map(|refused| told(&refused.error, &refused.definition.type_place));
+        for reason in refused.chain(broken) {
+            match split_place(&reason, places) {
+                Some((place, reason)) => self.find_that(place, Standing::Broken, reason),
+                None => self.problems.push(reason),
+            }
+        }
+    }
+
+    /// Of several entries with one key the last one counts.
+    fn replaced(&mut self, entries: &[&Entry]) {
+        let last: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.key.as_str(), *entry)).collect();
+        for entry in entries {
+            if let Some(last) = last.get(entry.key.as_str())
+                && last.place != entry.place
+            {
+                self.find_that(&entry.full_place(), Standing::Ignored, &format!("replaced at {}", last.place));
+            }
+        }
+    }
+
+    /// Keeps what is worse: of two findings at one key, the first of the same standing.
+    fn find_that(&mut self, place: &str, standing: Standing, reason: &str) {
+        let found = self.verdicts.entry(place.to_owned()).or_insert((standing, reason.to_owned()));
+        if found.0 < standing {
+            *found = (standing, reason.to_owned());
+        }
+    }
+
+    fn key(&self, agent: &str, entry: &Entry, run: &BTreeSet<String>) -> KeyReport {
+        let place = entry.full_place();
+        let mut parts = entry.key.splitn(4, '.');
+        let component = (parts.nth(1).unwrap_or_default(), parts.next(), parts.next());
+        let verdict = self.verdicts.get(&place).cloned();
+        let (standing, reason) = verdict.unwrap_or_else(|| match component {
+            (group, Some(name), Some(_)) if !run.contains(&format!("{group}.{name}")) => {
+                (Standing::Ignored, format!("{agent}.{group}.{name} is not run"))
+            }
+            _ => (Standing::Honoured, String::new()),
+        });
+        let type_name = self.types.get(&place).cloned().unwrap_or_default();
+        KeyReport { place: entry.place.clone(), key: entry.key.clone(), type_name, standing, reason }
+    }
+}
+
+/// What becomes of one setting of a component with these options.
+fn verdict(options: &[OptionSpec], setting: &Setting, differences: &[Difference]) -> (Standing, String) {
+    let Some(option) = options.iter().find(|option| option.is_called(&setting.key)) else {
+        let near = nearest(&setting.key, options.iter().map(|option| option.key));
+        let reason = near.map_or("no effect".to_owned(), |near| format!("no effect; did you mean {near}?"));
+        return (Standing::Unknown, reason);
+    };
+    if let Err(problem) = option.kind.check(&setting.value) {
+        return (Standing::Broken, problem);
+    }
+    if let Some(why) = option.why_without_effect() {
+        return (Standing::Ignored, why.to_owned());
+    }
+    match differences.iter().find(|difference| difference.is_about(option)) {
+        Some(difference) => (Standing::Different, difference.sentence()),
+        None => (Standing::Honoured, String::new()),
+    }
+}
+
+fn named(part: &PartConfig) -> (&str, &str, &str) {
+    (&part.name, &part.type_name, &part.type_place)
+}
+
+/// `sources.r1` and so on: what the configuration lets run.
+fn running_names(config: &AgentConfig) -> BTreeSet<String> {
+    let of = |group: &'static str, names: Vec<&String>| {
+        names.into_iter().map(move |name| format!("{group}.{name}")).collect::<Vec<_>>()
+    };
+    let components = |group, list: &[millstream_config::ComponentConfig]| {
+        of(group, list.iter().map(|component| &component.name).collect())
+    };
+    let mut names: BTreeSet<String> = components("sources", &config.sources).into_iter().collect();
+    names.extend(components("channels", &config.channels));
+    names.extend(components("sinks", &config.sinks));
+    names.extend(of("sinkgroups", config.sink_groups.iter().map(|group| &group.name).collect()));
+    names.extend(of("configfilters", config.filters.iter().collect()));
+    names
+}
+
+/// A message that begins with the place of one of the keys: that, and the rest.
+fn split_place<'m>(message: &'m str, places: &BTreeSet<String>) -> Option<(&'m str, &'m str)> {
+    let places = places.iter().filter_map(|place| {
+        let reason = message.strip_prefix(place.as_str())?.strip_prefix(": ")?;
+        Some((&message[..place.len()], reason))
+    });
+    places.max_by_key(|(place, _)| place.len())
+}
