@@ -7,9 +7,11 @@ SHELL := /bin/sh
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 ARGS ?=
+# poll: the job asks the agent; push: the agent sends to the job.
+MODE ?= poll
 
 help:
-	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (more: make demo ARGS=--help)'
+	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (also: make demo MODE=push, make demo ARGS=--help)'
 	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
 	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
 	@echo 'make bench   measures whole runs'
@@ -19,7 +21,7 @@ tools:
 	@.ci/tools
 
 demo: tools
-	@cargo run --profile demo -p millstream-cli -- demo --dir demo $(ARGS)
+	@cargo run --profile demo -p millstream-cli -- demo --dir demo --mode $(MODE) $(ARGS)
 
 test:
 	.ci/tools --install

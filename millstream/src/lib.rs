@@ -41,5 +41,6 @@ pub mod outputs {
 /// Receivers: how events enter a job.
 pub mod receiver {
     pub use millstream_streams::receiver::poll::PollReceiver;
-    pub use millstream_streams::receiver::{Committed, Inbox, Receiver, ReceiverContext, Verdict};
+    pub use millstream_streams::receiver::push::PushReceiver;
+    pub use millstream_streams::receiver::{Ack, Committed, Inbox, Receiver, ReceiverContext, StorageLevel, Verdict};
 }

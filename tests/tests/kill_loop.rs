@@ -95,6 +95,18 @@ fn was_within_a_batch(passed: &[String]) -> bool {
 
 #[test]
 fn a_hundred_kills_under_a_continuous_feed_leave_exact_totals() {
+    kill_again_and_again("poll", KILLS, WITHIN_A_BATCH);
+}
+
+#[test]
+fn kills_of_an_agent_that_sends_to_its_job_leave_exact_totals() {
+    kill_again_and_again("push", KILLS / 4, WITHIN_A_BATCH / 4);
+}
+
+/// Kills the demo so many times, so many of them at least within a batch, and checks what it counted.
+#[track_caller]
+fn kill_again_and_again(mode: &str, least_kills: u32, least_within: u32) {
+    let most_kills = least_kills * MOST_KILLS / KILLS;
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
     println!("seed {seed}");
     let mut random = Random(seed);
@@ -105,9 +117,9 @@ fn a_hundred_kills_under_a_continuous_feed_leave_exact_totals() {
         std::thread::spawn(move || feed(&demo, &stop, &lines, Random(seed ^ 0x5eed)))
     };
     let (mut kills, mut within) = (0, 0);
-    while kills < KILLS || (within < WITHIN_A_BATCH && kills < MOST_KILLS) {
+    while kills < least_kills || (within < least_within && kills < most_kills) {
         kills += 1;
-        let mut command = demo.command(&[]);
+        let mut command = demo.command(&["--mode", mode]);
         let trace = Trace::attach(&mut command, &demo.path(""), &format!("trace-{kills}"));
         let process = Process::spawn(command);
         // A random moment of the path, and a random while after it; one in ten at any moment of a life.
@@ -132,6 +144,6 @@ fn a_hundred_kills_under_a_continuous_feed_leave_exact_totals() {
     demo.assert_exact(&summary);
     assert_eq!(summary.ledger("in"), lines.load(Ordering::SeqCst) as i64);
     assert_eq!(summary.ledger("counted"), lines.load(Ordering::SeqCst) as i64);
-    assert!(within >= WITHIN_A_BATCH, "only {within} kills were within a batch: this run proves too little");
+    assert!(within >= least_within, "only {within} kills were within a batch: this run proves too little");
     assert!(summary.ledger("redelivered") > 0, "nothing was redelivered: this run proves nothing");
 }

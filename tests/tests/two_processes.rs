@@ -1,5 +1,5 @@
-//! The agent and the job as two processes, in either start order, each killed with -9 and started again while the other
-//! runs: totals are exact.
+//! The agent and the job as two processes, by poll and by push, in either start order, each killed with -9 and started again
+//! while the other runs: totals are exact.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs::{self, File};
@@ -47,8 +47,16 @@ const JOB_MOMENTS: &[(&str, u64)] = &[
 /// A small generator; its seed is printed.
 struct Random(u64);
 
+/// Who connects to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Poll,
+    Push,
+}
+
 /// A directory for both.
 struct Pair {
+    mode: Mode,
     dir: TempDir,
     port: u16,
     lives: AtomicU64,
@@ -80,12 +88,12 @@ impl Random {
 // === impl Pair ===
 
 impl Pair {
-    fn new() -> Self {
+    fn new(mode: Mode) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("spool")).unwrap();
         // Both must know it over all their lives.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { dir, port, lives: AtomicU64::new(0) }
+        Self { mode, dir, port, lives: AtomicU64::new(0) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -95,7 +103,11 @@ impl Pair {
     /// The agent of the tutorial, in a hurry.
     fn agent(&self) -> (Process, Trace) {
         let mut command = Command::new(millstream());
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples/sparksink.properties");
+        let (file, sink) = match self.mode {
+            Mode::Poll => ("sparksink.properties", "spark"),
+            Mode::Push => ("avrosink.properties", "avro"),
+        };
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("examples").join(file);
         command.args(["agent", "-n", "agent", "-f"]).arg(file);
         let dir = self.dir.path().display();
         command.args([
@@ -103,14 +115,17 @@ impl Pair {
             "-Dagent.sources.spool.pollDelay=10".to_owned(),
             format!("-Dagent.channels.log.checkpointDir={dir}/checkpoint"),
             format!("-Dagent.channels.log.dataDirs={dir}/data"),
-            format!("-Dagent.sinks.spark.port={}", self.port),
+            format!("-Dagent.sinks.{sink}.port={}", self.port),
         ]);
         self.started(command)
     }
 
     /// The program of the tutorial.
     fn job(&self) -> (Process, Trace) {
-        let mut command = Command::new(example("polling_word_count"));
+        let mut command = Command::new(example(match self.mode {
+            Mode::Poll => "polling_word_count",
+            Mode::Push => "push_word_count",
+        }));
         command.args(["localhost", &self.port.to_string()]).arg(self.path("job"));
         self.started(command)
     }
@@ -176,9 +191,16 @@ impl Pair {
     /// The durable side of the job's ledger: its log, opened by the same program, which finds no agent.
     fn ledger(&self) -> (u64, u64) {
         let dir = self.path("job");
-        let mut ssc = StreamingContext::new("FlumePollingWordCount", Duration::from_millis(500));
+        let name = match self.mode {
+            Mode::Poll => "FlumePollingWordCount",
+            Mode::Push => "FlumeWordCount",
+        };
+        let mut ssc = StreamingContext::new(name, Duration::from_millis(500));
         ssc.checkpoint(&dir);
-        let lines = FlumeUtils::create_polling_stream(&ssc, "localhost", self.port);
+        let lines = match self.mode {
+            Mode::Poll => FlumeUtils::create_polling_stream(&ssc, "localhost", self.port),
+            Mode::Push => FlumeUtils::create_stream(&ssc, "localhost", self.port),
+        };
         let counts = lines.flat_map(|event| event.words()).map(|word| (word, 1_i64)).reduce_by_key(|a, b| a + b);
         counts.print();
         let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
@@ -213,9 +235,34 @@ fn kill((process, trace): (Process, Trace), moments: &[(&str, u64)], random: &mu
     assert!(passed, "never passed {point}: {:?}", trace.passed());
 }
 
-#[test]
-fn a_job_that_starts_after_its_agent_counts_what_waits() {
-    let pair = Pair::new();
+/// Each case once by poll and once by push.
+macro_rules! by_both_modes {
+    ($($case:ident)*) => {
+        mod poll {
+            $(#[test]
+            fn $case() {
+                super::$case(super::Mode::Poll);
+            })*
+        }
+        mod push {
+            $(#[test]
+            fn $case() {
+                super::$case(super::Mode::Push);
+            })*
+        }
+    };
+}
+
+by_both_modes!(
+    a_job_that_starts_after_its_agent_counts_what_waits
+    an_agent_that_starts_after_its_job_is_found
+    an_agent_that_is_killed_again_and_again_while_its_job_runs_costs_no_count
+    a_job_that_is_killed_again_and_again_while_its_agent_runs_costs_no_count
+    an_agent_and_its_job_that_are_killed_together_cost_no_count
+);
+
+fn a_job_that_starts_after_its_agent_counts_what_waits(mode: Mode) {
+    let pair = Pair::new(mode);
     pair.spool("early", "a b\na\n");
     let (agent, _) = pair.agent();
     agent.until_true("read before there is a job", || pair.path("spool/early.COMPLETED").exists());
@@ -224,9 +271,8 @@ fn a_job_that_starts_after_its_agent_counts_what_waits() {
     assert_eq!(pair.settled(agent, job), (3, 0));
 }
 
-#[test]
-fn an_agent_that_starts_after_its_job_is_found() {
-    let pair = Pair::new();
+fn an_agent_that_starts_after_its_job_is_found(mode: Mode) {
+    let pair = Pair::new(mode);
     pair.spool("early", "a b\na\n");
     let (job, _) = pair.job();
     job.until_true("the job runs", || pair.path("job/counts.sqlite").exists());
@@ -235,9 +281,8 @@ fn an_agent_that_starts_after_its_job_is_found() {
     assert_eq!(pair.settled(agent, job), (3, 0));
 }
 
-#[test]
-fn an_agent_that_is_killed_again_and_again_while_its_job_runs_costs_no_count() {
-    let (pair, mut random) = (Arc::new(Pair::new()), Random::new());
+fn an_agent_that_is_killed_again_and_again_while_its_job_runs_costs_no_count(mode: Mode) {
+    let (pair, mut random) = (Arc::new(Pair::new(mode)), Random::new());
     let feed = pair.feed(Random(random.0));
     let (job, _) = pair.job();
     for _ in 0..KILLS {
@@ -247,9 +292,8 @@ fn an_agent_that_is_killed_again_and_again_while_its_job_runs_costs_no_count() {
     pair.assert_exact_and_redelivered(feed, agent, job);
 }
 
-#[test]
-fn a_job_that_is_killed_again_and_again_while_its_agent_runs_costs_no_count() {
-    let (pair, mut random) = (Arc::new(Pair::new()), Random::new());
+fn a_job_that_is_killed_again_and_again_while_its_agent_runs_costs_no_count(mode: Mode) {
+    let (pair, mut random) = (Arc::new(Pair::new(mode)), Random::new());
     let feed = pair.feed(Random(random.0));
     let (agent, _) = pair.agent();
     for _ in 0..KILLS {
@@ -261,9 +305,8 @@ fn a_job_that_is_killed_again_and_again_while_its_agent_runs_costs_no_count() {
     pair.assert_exact_and_redelivered(feed, agent, job);
 }
 
-#[test]
-fn an_agent_and_its_job_that_are_killed_together_cost_no_count() {
-    let (pair, mut random) = (Arc::new(Pair::new()), Random::new());
+fn an_agent_and_its_job_that_are_killed_together_cost_no_count(mode: Mode) {
+    let (pair, mut random) = (Arc::new(Pair::new(mode)), Random::new());
     let feed = pair.feed(Random(random.0));
     for round in 0..KILLS {
         let (agent, job) = match round % 2 {

@@ -1,6 +1,7 @@
 //! `millstream demo`: the whole path in one process, on real text.
 //!
-//! spooling directory → file channel → Spark sink → poll → running totals of words → SQLite, text files, terminal.
+//! spooling directory → file channel → Spark sink → poll → running totals of words → SQLite, text files, terminal; or with
+//! `--mode push` through an avro sink to the job that listens.
 
 mod layout;
 mod path;
@@ -44,6 +45,9 @@ pub(crate) struct Arguments {
     /// Lines for a person, or one JSON document on standard output and everything else on standard error.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
+    /// Who connects to whom: the job asks the agent (poll), or the agent sends to the job (push).
+    #[arg(long, value_enum, default_value_t = Mode::Poll)]
+    mode: Mode,
     /// Copies nothing into the spool.
     #[arg(long)]
     no_samples: bool,
@@ -53,6 +57,13 @@ pub(crate) struct Arguments {
 enum Format {
     Text,
     Json,
+}
+
+/// How events come from the agent to the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Poll,
+    Push,
 }
 
 /// The running path.
@@ -110,10 +121,11 @@ impl Demo {
         // The job first: its lock tells a second demo before anything is copied.
         let listener = Arc::clone(&screen);
         let (at, handle) = (layout.clone(), Handle::current());
-        let start = move || path::start_job(&at, port, handle, move |info: &BatchInfo| listener.batch(info));
+        let mode = arguments.mode;
+        let start = move || path::start_job(&at, mode, port, handle, move |info: &BatchInfo| listener.batch(info));
         let (job, top) = blocking(start).await??;
         let copied = if arguments.no_samples { 0 } else { samples::copy_into(&layout.spool)? };
-        let agent = path::start_agent(&layout, port).await?;
+        let agent = path::start_agent(&layout, mode, port).await?;
         let channel = agent.channel(path::CHANNEL).ok_or_else(|| Error::Stopped { what: path::CHANNEL.into() })?;
         screen.introduce(&layout, agent.path(), copied);
         let demo = Self { agent, job, channel, top, layout, screen };

@@ -9,6 +9,7 @@ use millstream_outputs::{Files, Sqlite, Top};
 use millstream_streams::{FlumeUtils, Job, StreamingContext, StreamingListener};
 use tokio::runtime::Handle;
 
+use super::Mode;
 use super::layout::Layout;
 
 /// Small enough to look immediate, large enough to cost nothing when idle.
@@ -27,12 +28,16 @@ pub(super) fn free_port() -> Result<u16> {
 }
 
 /// The agent's properties, as they could stand in a file.
-fn properties(layout: &Layout, port: u16) -> String {
+fn properties(layout: &Layout, mode: Mode, port: u16) -> String {
+    let sink = match mode {
+        Mode::Poll => "org.apache.spark.streaming.flume.sink.SparkSink",
+        Mode::Push => "avro\ndemo.sinks.job.batch-size = 1000",
+    };
     let (spool, channel) = (layout.spool.display(), layout.channel.display());
     format!(
         "demo.sources = spool
 demo.channels = log
-demo.sinks = spark
+demo.sinks = job
 
 demo.sources.spool.type = spooldir
 demo.sources.spool.channels = log
@@ -47,10 +52,10 @@ demo.channels.log.type = file
 demo.channels.log.checkpointDir = {channel}/checkpoint
 demo.channels.log.dataDirs = {channel}/data
 
-demo.sinks.spark.type = org.apache.spark.streaming.flume.sink.SparkSink
-demo.sinks.spark.channel = log
-demo.sinks.spark.hostname = 127.0.0.1
-demo.sinks.spark.port = {port}
+demo.sinks.job.type = {sink}
+demo.sinks.job.channel = log
+demo.sinks.job.hostname = 127.0.0.1
+demo.sinks.job.port = {port}
 "
     )
 }
@@ -59,8 +64,8 @@ demo.sinks.spark.port = {port}
 ///
 /// # Errors
 /// What any of its components could not be built or started for: a demo is whole or not there.
-pub(super) async fn start_agent(layout: &Layout, port: u16) -> Result<RunningAgent> {
-    let agent = Agent::builder().name(AGENT).config_text(properties(layout, port)).start().await?;
+pub(super) async fn start_agent(layout: &Layout, mode: Mode, port: u16) -> Result<RunningAgent> {
+    let agent = Agent::builder().name(AGENT).config_text(properties(layout, mode, port)).start().await?;
     if let Some(warning) = agent.warnings().first() {
         return Err(Error::config("demo", warning));
     }
@@ -80,13 +85,17 @@ pub(super) async fn start_agent(layout: &Layout, port: u16) -> Result<RunningAge
 /// As [`StreamingContext::start`].
 pub(super) fn start_job(
     layout: &Layout,
+    mode: Mode,
     port: u16,
     handle: Handle,
     listener: impl StreamingListener + 'static,
 ) -> Result<(Job, Top)> {
     let mut ssc = StreamingContext::new("demo", BATCH_INTERVAL);
     ssc.checkpoint(&layout.job).runtime(handle).add_streaming_listener(listener);
-    let lines = FlumeUtils::create_polling_stream(&ssc, "127.0.0.1", port);
+    let lines = match mode {
+        Mode::Poll => FlumeUtils::create_polling_stream(&ssc, "127.0.0.1", port),
+        Mode::Push => FlumeUtils::create_stream(&ssc, "127.0.0.1", port),
+    };
     let counts = lines.flat_map(|event| event.words()).map(|word| (word, 1_i64)).reduce_by_key(|a, b| a + b);
     let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
     let table = Sqlite::upsert(&layout.database, "word_counts");
