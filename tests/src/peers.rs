@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use millstream::StreamingContext;
 use millstream::outputs::{ColumnKind, Sqlite};
 use millstream::receiver::Receiver;
+use millstream::{Event, StreamingContext};
 use millstream_testkit::peer::Place;
 use nix::sys::signal::Signal;
 
@@ -22,6 +22,7 @@ pub struct OurAgent {
 /// A job that counts words in `counts.sqlite`, its totals kept over all its lives.
 pub struct WordCount {
     dir: tempfile::TempDir,
+    words: fn(Event) -> Vec<String>,
     job: Option<millstream::Job>,
 }
 
@@ -78,12 +79,30 @@ impl OurAgent {
     }
 }
 
+impl Drop for OurAgent {
+    fn drop(&mut self) {
+        if let (true, Some(process)) = (std::thread::panicking(), &self.process) {
+            eprintln!("--- our agent\n{}\n---", process.lines_with("").join("\n"));
+        }
+    }
+}
+
 // === impl WordCount ===
 
 impl WordCount {
-    /// Starts it over what `receiver` brings.
+    /// Counts the words of what `receiver` brings.
     pub fn start(receiver: impl Receiver + 'static) -> Self {
-        let mut count = Self { dir: tempfile::tempdir().unwrap(), job: None };
+        Self::start_over(|event| event.words().map(String::from).collect(), receiver)
+    }
+
+    /// Counts how often a line like `e17 100 bytes 3 headers` describes what `receiver` brings: how the body begins, up
+    /// to a dot, how long it is, and how many headers there are that a [`millstream_testkit::peer::RpcLoad`] makes.
+    pub fn start_describing(receiver: impl Receiver + 'static) -> Self {
+        Self::start_over(|event| vec![description(&event)], receiver)
+    }
+
+    fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + 'static) -> Self {
+        let mut count = Self { dir: tempfile::tempdir().unwrap(), words, job: None };
         count.start_again(receiver);
         count
     }
@@ -92,8 +111,11 @@ impl WordCount {
     pub fn start_again(&mut self, receiver: impl Receiver + 'static) {
         let mut ssc = StreamingContext::new("peers", Duration::from_millis(100));
         ssc.checkpoint(self.dir.path());
-        let words = ssc.receiver_stream("flume", receiver).flat_map(|event| event.words());
-        let counts = words.map(|word| (word, 1_i64)).reduce_by_key(|a, b| a + b);
+        let counts = ssc
+            .receiver_stream("flume", receiver)
+            .flat_map(self.words)
+            .map(|word| (word, 1_i64))
+            .reduce_by_key(|a, b| a + b);
         let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
         let table = Sqlite::upsert(self.database(), "word_counts");
         totals.save("counts", table.key("word", ColumnKind::Text).value("count", ColumnKind::I64));
@@ -120,6 +142,21 @@ impl WordCount {
     fn database(&self) -> PathBuf {
         self.dir.path().join("counts.sqlite")
     }
+}
+
+fn description(event: &Event) -> String {
+    let name = event.body().split(|&byte| byte == b'.').next().unwrap_or_default();
+    let of_load = |&(key, value): &(&[u8], &[u8])| {
+        let number = key.strip_prefix(b"h").map(String::from_utf8_lossy);
+        number.is_some_and(|number| value == format!("value of {number}").as_bytes())
+    };
+    let (bytes, headers) = (event.body().len(), event.as_ref().headers().filter(of_load).count());
+    described(&String::from_utf8_lossy(name), bytes, headers)
+}
+
+/// How [`WordCount::start_describing`] counts an event.
+pub fn described(name: &str, body_bytes: usize, headers: usize) -> String {
+    format!("{name} {body_bytes} bytes {headers} headers")
 }
 
 /// Each of these words once.

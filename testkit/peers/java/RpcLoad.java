@@ -30,6 +30,8 @@ public final class RpcLoad {
   private final Writer acknowledged;
   private final Writer refused;
   private RpcClient client;
+  /** The last failure that was printed; it may come a hundred times. */
+  private String told = "";
 
   private RpcLoad(String clientProperties, String acknowledged) throws IOException {
     try (FileReader reader = new FileReader(clientProperties)) {
@@ -97,7 +99,12 @@ public final class RpcLoad {
       }
       return true;
     } catch (EventDeliveryException | FlumeException failure) {
-      refused.write(story(failure) + "\n");
+      String story = story(failure);
+      if (!story.equals(told)) {
+        System.err.println(story);
+        told = story;
+      }
+      refused.write(story + "\n");
       refused.flush();
       if (client != null && !client.isActive()) {
         client.close();

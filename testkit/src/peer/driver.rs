@@ -51,7 +51,8 @@ pub(super) fn compiled(driver: &str, class_path: ClassPath) -> String {
 #[track_caller]
 pub fn driver(driver: &str, class_path: ClassPath, dir: &Path, arguments: &[String]) -> Peer {
     let mut command = java(dir, &compiled(driver, class_path), driver);
-    command.args(arguments);
+    // Before the arguments of the command line: what Flume's clients say about each connection helps nobody.
+    command.env("JDK_JAVA_OPTIONS", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn").args(arguments);
     Peer::start(driver, dir, &command)
 }
 

@@ -14,6 +14,7 @@ mod jdk;
 mod place;
 mod process;
 mod spark;
+mod tls;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use flume::{Flume, Version};
 pub use place::{Place, free_port};
 pub use process::Peer;
 pub use spark::{Mode, SparkWordCount};
+pub use tls::Keys;
 
 /// How long a test waits for a Java program: ten times what the slowest needs on two idle cores.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,405 @@
+//! Flume's own clients and agents at our avro source, and ours at theirs.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use millstream::receiver::PollReceiver;
+use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, free_port};
+use millstream_tests::demo::{Counts, different};
+use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, described, once_each};
+
+/// Bytes of the greatest body.
+const GREAT_BODY: usize = 10 << 20;
+
+const DEFLATE: &str = "compression-type = deflate\n";
+/// Events of one call of the load, and of one take of an avro sink, in the chains.
+const BATCH: u64 = 1000;
+/// Events that go through a chain.
+const MANY: usize = 100_000;
+
+/// Components of an agent `a1`, put together.
+#[derive(Default)]
+struct Config {
+    sources: Vec<String>,
+    channels: Vec<String>,
+    sinks: Vec<String>,
+    lines: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// An avro source into the channel `c1`, with `more` of its keys.
+    fn avro(self, name: &str, port: u16, more: &str) -> Self {
+        self.source(name, &format!("type = avro\nbind = 127.0.0.1\nport = {port}\nchannels = c1\n{more}"))
+    }
+
+    fn source(mut self, name: &str, keys: &str) -> Self {
+        self.sources.push(name.to_owned());
+        self.lines += &lines("sources", name, keys);
+        self
+    }
+
+    fn memory_channel(mut self, name: &str, more: &str) -> Self {
+        self.channels.push(name.to_owned());
+        self.lines += &lines("channels", name, &format!("type = memory\n{more}"));
+        self
+    }
+
+    /// The channel `c1`.
+    fn file_channel(mut self, place: &Place) -> Self {
+        let dir = place.dir().display();
+        let keys = format!("type = file\ncheckpointDir = {dir}/checkpoint\ndataDirs = {dir}/data\nkeep-alive = 1");
+        self.channels.push("c1".to_owned());
+        self.lines += &lines("channels", "c1", &keys);
+        self
+    }
+
+    /// A Spark sink at `c1`.
+    fn spark_sink(self, port: u16) -> Self {
+        let spark = "type = org.apache.spark.streaming.flume.sink.SparkSink\nhostname = 127.0.0.1";
+        self.sink("spark", &format!("{spark}\nport = {port}\nchannel = c1\ntimeout = 5"))
+    }
+
+    /// An avro sink at `channel`, with `more` of its keys.
+    fn avro_sink(self, name: &str, channel: &str, port: u16, more: &str) -> Self {
+        let keys = format!("type = avro\nhostname = 127.0.0.1\nport = {port}\nchannel = {channel}");
+        self.sink(name, &format!("{keys}\nbatch-size = {BATCH}\n{more}"))
+    }
+
+    fn sink(mut self, name: &str, keys: &str) -> Self {
+        self.sinks.push(name.to_owned());
+        self.lines += &lines("sinks", name, keys);
+        self
+    }
+
+    /// The sinks so far in a group whose processor has these keys.
+    fn group(mut self, processor: &str) -> Self {
+        self.lines += &format!("a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = {}\n", self.sinks.join(" "));
+        self.lines += &lines("sinkgroups", "g1", processor);
+        self
+    }
+
+    fn text(self) -> String {
+        let Self { sources, channels, sinks, lines } = self;
+        let list = |group: &str, names: &[String]| format!("a1.{group} = {}\n", names.join(" "));
+        [list("sources", &sources), list("channels", &channels), list("sinks", &sinks), lines].concat()
+    }
+}
+
+fn lines(group: &str, name: &str, keys: &str) -> String {
+    keys.lines().map(|key| format!("a1.{group}.{name}.{key}\n")).collect()
+}
+
+/// From an avro source through a file channel to the avro source of the next agent.
+fn hop(place: &mut Place, next: u16) -> String {
+    let avro = place.port("avro");
+    Config::default().avro("r1", avro, "").file_channel(place).avro_sink("k1", "c1", next, "").text()
+}
+
+/// From an avro source through a file channel to whom asks its Spark sink.
+fn last_hop(place: &mut Place) -> String {
+    let (avro, spark) = (place.port("avro"), place.port("spark"));
+    Config::default().avro("r1", avro, "").file_channel(place).spark_sink(spark).text()
+}
+
+fn poll(ports: &[u16]) -> PollReceiver {
+    PollReceiver::new(ports.iter().map(|&port| ("127.0.0.1".to_owned(), port)).collect())
+}
+
+/// A client with these properties, in a directory of its own below that of `place`.
+fn client(class_path: ClassPath, place: &Place, name: &str, properties: &str, steps: &[&str]) -> RpcLoad {
+    let dir = place.path(name);
+    std::fs::create_dir(&dir).unwrap();
+    RpcLoad::start(class_path, &dir, properties, steps)
+}
+
+fn one_host(port: u16) -> String {
+    format!("hosts = h1\nhosts.h1 = 127.0.0.1:{port}\n")
+}
+
+/// Keys of a source's TLS, and of a client's of this version.
+fn tls(keys: &Keys, class_path: ClassPath) -> (String, String) {
+    let password = Keys::PASSWORD;
+    // Netty 3 cannot read what TLS 1.3 sends after the handshake; it is on since Java 11.
+    let protocols = if class_path == ClassPath::Flume19 { "exclude-protocols = SSLv3 TLSv1.3\n" } else { "" };
+    (
+        format!("ssl = true\nkeystore = {}\nkeystore-password = {password}\n{protocols}", keys.keystore.display()),
+        format!(
+            "ssl = true\ntruststore = {}\ntruststore-password = {password}\ntruststore-type = PKCS12\n{protocols}",
+            keys.truststore.display()
+        ),
+    )
+}
+
+/// Every kind of call and event, over every kind of connection, by a client of this version.
+fn everything_that_a_client_sends_arrives(class_path: ClassPath) {
+    let keys_dir = tempfile::tempdir().unwrap();
+    let keys = Keys::make(keys_dir.path());
+    let (server_tls, client_tls) = tls(&keys, class_path);
+    let agent = OurAgent::start(|place| {
+        let [plain, small, secret, both] = ["plain", "small", "secret", "both"].map(|name| place.port(name));
+        Config::default()
+            .avro("plain", plain, "")
+            .avro("small", small, DEFLATE)
+            .avro("secret", secret, &server_tls)
+            .avro("both", both, &format!("{DEFLATE}{server_tls}"))
+            .memory_channel("c1", "capacity = 100000\ntransactionCapacity = 10000")
+            .spark_sink(place.port("spark"))
+            .text()
+    });
+    let mut job = WordCount::start_describing(poll(&[agent.port("spark")]));
+    let mut wanted = Counts::new();
+    let kinds =
+        [("plain", ""), ("small", DEFLATE), ("secret", &client_tls), ("both", &format!("{DEFLATE}{client_tls}"))];
+    let clients = kinds.map(|(kind, properties)| {
+        let steps = [
+            format!("prefix={kind}-one-,count=50,single=true"),
+            format!("prefix={kind}-batch-,count=10000,batch=10000"),
+            format!("prefix={kind}-great-,body={GREAT_BODY}"),
+            format!("prefix={kind}-none-,empty=true"),
+            format!("prefix={kind}-headers-,headers=1000"),
+        ];
+        let names = |step: &str, count: usize| (0..count).map(|n| format!("{kind}-{step}-{n}")).collect::<Vec<_>>();
+        for name in [names("one", 50), names("batch", 10_000)].concat() {
+            wanted.insert(described(&name, name.len(), 0), 1);
+        }
+        wanted.insert(described(&format!("{kind}-great-0"), GREAT_BODY, 0), 1);
+        *wanted.entry(described("", 0, 0)).or_default() += 1;
+        wanted.insert(described(&format!("{kind}-headers-0"), format!("{kind}-headers-0").len(), 1000), 1);
+        let properties = format!("{}{properties}", one_host(agent.port(kind)));
+        client(class_path, agent.place(), kind, &properties, &steps.each_ref().map(String::as_str))
+    });
+    for client in clients {
+        client.finish();
+    }
+    job.until_totals("all are counted", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
+    assert_eq!(different(&wanted, &job.stop()), None);
+}
+
+#[test]
+fn everything_that_the_client_of_flume_1_11_sends_arrives() {
+    everything_that_a_client_sends_arrives(ClassPath::Flume111);
+}
+
+#[test]
+fn everything_that_the_client_of_flume_1_9_sends_arrives() {
+    everything_that_a_client_sends_arrives(ClassPath::Flume19);
+}
+
+#[test]
+fn a_client_is_told_that_the_channel_is_full() {
+    let agent = OurAgent::start(|place| {
+        let avro = place.port("avro");
+        Config::default()
+            .avro("r1", avro, "")
+            .memory_channel("c1", "capacity = 100\ntransactionCapacity = 100\nkeep-alive = 0")
+            .spark_sink(place.port("spark"))
+            .text()
+    });
+    for class_path in [ClassPath::Flume111, ClassPath::Flume19] {
+        let name = format!("{class_path:?}");
+        let steps = [format!("prefix={name}-a,count=100"), format!("prefix={name}-b,count=100,attempts=1")];
+        let host = one_host(agent.port("avro"));
+        let refused = client(class_path, agent.place(), &name, &host, &steps.each_ref().map(String::as_str)).gives_up();
+        assert!(refused.len() == 1 && refused[0].contains("Status: FAILED"), "{refused:?}");
+        // Nobody took anything until now; of what was refused nothing is there.
+        let mut job = WordCount::start(poll(&[agent.port("spark")]));
+        job.until_totals("all are counted", |totals| totals.len() >= 100);
+        let wanted = once_each((0..100).map(|number| format!("{name}-a{number}")));
+        assert_eq!(different(&wanted, &job.stop()), None);
+    }
+}
+
+/// Two agents of ours that store what they get, one of which is killed while a client of this kind sends to both.
+fn a_client_loses_nothing_when_one_of_two_agents_is_killed(class_path: ClassPath, kind: &str) {
+    let mut agents = [(), ()].map(|()| OurAgent::start(last_hop));
+    let mut job = WordCount::start(poll(&agents.each_ref().map(|agent| agent.port("spark"))));
+    let [first, second] = agents.each_ref().map(|agent| agent.port("avro"));
+    let properties = format!("hosts = h1 h2\nhosts.h1 = 127.0.0.1:{first}\nhosts.h2 = 127.0.0.1:{second}\n{kind}");
+    let mut load = client(class_path, agents[1].place(), "load", &properties, &["count=20000,batch=100"]);
+    load.until_acknowledged(3_000);
+    agents[0].kill();
+    load.until_acknowledged(12_000);
+    agents[0].start_again();
+    let sent = once_each(load.finish());
+    assert_eq!(sent.len(), 20_000);
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    // The batch that had no answer.
+    assert_at_least_once(&sent, &job.stop(), 100);
+}
+
+#[test]
+fn a_failover_client_loses_nothing_when_one_of_two_agents_is_killed() {
+    a_client_loses_nothing_when_one_of_two_agents_is_killed(ClassPath::Flume111, "client.type = default_failover\n");
+}
+
+#[test]
+fn a_load_balancing_client_loses_nothing_when_one_of_two_agents_is_killed() {
+    let kind = "client.type = default_loadbalance\nhost-selector = round_robin\nbackoff = true\n";
+    a_client_loses_nothing_when_one_of_two_agents_is_killed(ClassPath::Flume19, kind);
+}
+
+/// Our sink at a server made of Flume's own classes of this version, which refuses twice and takes its time.
+fn our_sink_repeats_what_was_refused_and_nothing_else(class_path: ClassPath) {
+    let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+    let mut server = AvroReceiver::start(class_path, dir.path(), port, 20, 2);
+    let _agent = OurAgent::start(|_| {
+        Config::default()
+            .source("r1", "type = seq\nbatchSize = 100\ntotalEvents = 2000\nchannels = c1")
+            .memory_channel("c1", "capacity = 10000\ntransactionCapacity = 1000")
+            .avro_sink("k1", "c1", port, "")
+            .text()
+    });
+    server.until_received(2_000);
+    let wanted = (0..2_000).map(|number| format!("batch 0 {number}")).collect::<Vec<_>>();
+    assert_eq!(server.received(), wanted, "in order, each once");
+}
+
+#[test]
+fn our_sink_repeats_what_a_server_of_flume_1_11_refused_and_nothing_else() {
+    our_sink_repeats_what_was_refused_and_nothing_else(ClassPath::Flume111);
+}
+
+#[test]
+fn our_sink_repeats_what_a_server_of_flume_1_9_refused_and_nothing_else() {
+    our_sink_repeats_what_was_refused_and_nothing_else(ClassPath::Flume19);
+}
+
+/// Our sinks at real avro sources of every kind. With TLS and compression together only 1.9 has the order that ours has.
+fn our_sinks_reach_real_sources(version: Version, kinds: &[&'static str]) {
+    let keys_dir = tempfile::tempdir().unwrap();
+    let (server_tls, client_tls) = tls(&Keys::make(keys_dir.path()), version.client());
+    let of_server = |kind: &str| match kind {
+        "plain" => String::new(),
+        "small" => DEFLATE.to_owned(),
+        "secret" => server_tls.clone(),
+        _ => format!("{DEFLATE}{server_tls}"),
+    };
+    let of_client = |kind: &str| of_server(kind).replace(&server_tls, &client_tls);
+    let flume = Flume::agent(version, |place| {
+        let config =
+            kinds.iter().fold(Config::default(), |config, &kind| config.avro(kind, place.port(kind), &of_server(kind)));
+        let channel = "capacity = 100000\ntransactionCapacity = 1000\nkeep-alive = 1";
+        config.memory_channel("c1", channel).spark_sink(place.port("spark")).text()
+    });
+    let mut job = WordCount::start(poll(&[flume.port("spark")]));
+    let _agent = OurAgent::start(|_| {
+        let source = format!("type = seq\nbatchSize = 100\ntotalEvents = 3000\nchannels = {}", kinds.join(" "));
+        kinds
+            .iter()
+            .fold(Config::default().source("r1", &source), |config, kind| {
+                let channel = config.memory_channel(kind, "capacity = 10000\ntransactionCapacity = 1000");
+                channel.avro_sink(kind, kind, flume.port(kind), &of_client(kind))
+            })
+            .text()
+    });
+    let wanted: Counts = (0..3_000).map(|number| (number.to_string(), kinds.len() as u64)).collect();
+    job.until_totals("all are counted", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
+    assert_eq!(different(&wanted, &job.stop()), None);
+}
+
+#[test]
+fn our_sinks_reach_every_kind_of_source_of_flume_1_9() {
+    our_sinks_reach_real_sources(Version::V1_9, &["plain", "small", "secret", "both"]);
+}
+
+#[test]
+fn our_sinks_reach_the_sources_of_flume_1_11() {
+    our_sinks_reach_real_sources(Version::V1_11, &["plain", "small", "secret"]);
+}
+
+/// Sends through the agent at `port`, and strikes in the middle. Gives what was sent.
+fn send_many(port: u16, place: &Place, strike: impl FnOnce(&mut RpcLoad)) -> Counts {
+    let step = format!("count={MANY},batch={BATCH}");
+    let mut load = client(ClassPath::Flume111, place, "load", &one_host(port), &[&step]);
+    load.until_acknowledged(MANY / 3);
+    strike(&mut load);
+    let sent = once_each(load.finish());
+    assert_eq!(sent.len(), MANY);
+    sent
+}
+
+#[test]
+fn a_real_agent_between_two_of_ours_may_be_killed() {
+    let last = OurAgent::start(last_hop);
+    let mut middle = Flume::agent(Version::V1_11, |place| hop(place, last.port("avro")));
+    let first = OurAgent::start(|place| hop(place, middle.port("avro")));
+    let mut job = WordCount::start(poll(&[last.port("spark")]));
+    let sent = send_many(first.port("avro"), first.place(), |_| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start();
+    });
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    // On each side of it one batch was delivered and not answered for.
+    assert_at_least_once(&sent, &job.stop(), 2 * BATCH);
+}
+
+#[test]
+fn ours_between_two_real_agents_may_be_killed() {
+    let last = Flume::agent(Version::V1_11, last_hop);
+    let mut middle = OurAgent::start(|place| hop(place, last.port("avro")));
+    let first = Flume::agent(Version::V1_9, |place| hop(place, middle.port("avro")));
+    let mut job = WordCount::start(poll(&[last.port("spark")]));
+    let sent = send_many(first.port("avro"), first.place(), |_| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start_again();
+    });
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_at_least_once(&sent, &job.stop(), 2 * BATCH);
+}
+
+#[test]
+fn between_our_own_agents_no_event_comes_twice_whoever_is_killed() {
+    let mut last = OurAgent::start(last_hop);
+    let mut middle = OurAgent::start(|place| hop(place, last.port("avro")));
+    let first = OurAgent::start(|place| hop(place, middle.port("avro")));
+    let mut job = WordCount::start(poll(&[last.port("spark")]));
+    let sent = send_many(first.port("avro"), first.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start_again();
+        load.until_acknowledged(2 * MANY / 3);
+        last.kill();
+        last.start_again();
+    });
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+/// A real agent with a group of two avro sinks, each at one of ours; one of these is killed.
+fn a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(version: Version, processor: &str) {
+    let mut ends = [(), ()].map(|()| OurAgent::start(last_hop));
+    let mut job = WordCount::start(poll(&ends.each_ref().map(|end| end.port("spark"))));
+    let flume = Flume::agent(version, |place| {
+        let avro = place.port("avro");
+        Config::default()
+            .avro("r1", avro, "")
+            .file_channel(place)
+            .avro_sink("k1", "c1", ends[0].port("avro"), "")
+            .avro_sink("k2", "c1", ends[1].port("avro"), "")
+            .group(processor)
+            .text()
+    });
+    let sent = send_many(flume.port("avro"), flume.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        ends[0].kill();
+        load.until_acknowledged(2 * MANY / 3);
+        ends[0].start_again();
+    });
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_at_least_once(&sent, &job.stop(), BATCH);
+}
+
+#[test]
+fn a_failover_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
+    let failover =
+        "processor.type = failover\nprocessor.priority.k1 = 10\nprocessor.priority.k2 = 5\nprocessor.maxpenalty = 1000";
+    a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_11, failover);
+}
+
+#[test]
+fn a_load_balancing_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
+    let balance = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
+    a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_9, balance);
+}
