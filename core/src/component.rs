@@ -144,6 +144,20 @@ pub struct SinkContext {
     pub status: Arc<ComponentStatus>,
     /// When to end.
     pub stop: StopToken,
+    /// Of a group: the channel in which it keeps what it cannot deliver.
+    pub spool: Option<ChannelRef>,
+}
+
+/// A sink in a group.
+pub struct Member {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The sink; the group starts and closes it.
+    pub sink: Box<dyn Sink>,
+    /// Most events that it wants at once.
+    pub batch_size: usize,
+    /// Its own counters and state: the group counts what it delivers by each.
+    pub status: Arc<ComponentStatus>,
 }
 
 /// What a channel is built with.
@@ -191,6 +205,8 @@ pub type InterceptorSpec = Spec<fn(&Options) -> Result<Box<dyn Interceptor>>>;
 pub type SelectorSpec = Spec<fn(&Options, &[Arc<str>]) -> Result<Box<dyn Selector>>>;
 /// A channel's declaration. Its options are judged when it is built; its store is touched when it is opened.
 pub type ChannelSpec = Spec<fn(&Options, &ChannelContext) -> Result<OpenChannel>>;
+/// A sink processor's declaration: it makes one sink of several.
+pub type GroupSpec = Spec<fn(&Options, Vec<Member>) -> Result<Box<dyn Sink>>>;
 /// A sink's declaration.
 pub type SinkSpec = Spec<fn(&Options) -> Result<BuiltSink>>;
 

@@ -24,8 +24,8 @@ pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, Rewriter
 pub use batch_info::{BatchHistory, BatchInfo, StageInfo};
 pub use channel::{Channel, ChannelRef, ChannelTotals, Fut, Limit, OpenChannel, OpenTake, Reconfigure, Take};
 pub use component::{
-    BuiltSink, ChannelContext, ChannelSpec, Intercepted, Interceptor, InterceptorSpec, PullSink, Route, Routes,
-    Selector, SelectorSpec, Sink, SinkContext, SinkSpec, Source, SourceContext, SourceSpec, Spec,
+    BuiltSink, ChannelContext, ChannelSpec, GroupSpec, Intercepted, Interceptor, InterceptorSpec, Member, PullSink,
+    Route, Routes, Selector, SelectorSpec, Sink, SinkContext, SinkSpec, Source, SourceContext, SourceSpec, Spec,
 };
 pub use counters::MetricName;
 pub use error::{Error, Fault, Reaction, Result};

@@ -4,6 +4,7 @@
 
 pub mod avro;
 pub mod file_roll;
+pub mod group;
 pub mod hdfs;
 pub mod logger;
 pub mod null;
@@ -13,4 +14,5 @@ pub mod spark;
 use millstream_core::SinkSpec;
 
 /// Every sink of this crate, in documentation order.
-pub static SINKS: &[&SinkSpec] = &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &hdfs::SPEC, &avro::SPEC, &spark::SPEC];
+pub static SINKS: &[&SinkSpec] =
+    &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &hdfs::SPEC, &avro::SPEC, &spark::SPEC];

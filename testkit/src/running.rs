@@ -52,7 +52,7 @@ pub fn start_source_into(source: Box<dyn Source>, channel: ChannelRef) -> Runnin
 pub fn start_sink(sink: BuiltSink, channel: &TestChannel) -> Running<SinkContext> {
     let (stopper, stop) = stop_token();
     let status = ComponentStatus::new("sink", "k1".into(), "test".into());
-    let cx = SinkContext { name: "k1".into(), status: Arc::clone(&status), stop };
+    let cx = SinkContext { name: "k1".into(), status: Arc::clone(&status), stop, spool: None };
     let task = match sink {
         BuiltSink::Pull(sink) => tokio::spawn(sink.serve(channel.shared(), cx.clone())),
         BuiltSink::Push { sink, batch_size } => tokio::spawn(drain(sink, batch_size, channel.shared(), cx.clone())),

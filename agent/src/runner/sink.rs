@@ -22,7 +22,7 @@ use crate::pipeline::{Component, build_sink, panicked};
 /// Runs the sink on the channel until it is asked to stop or cannot go on.
 pub(crate) async fn run_sink(component: Component<SinkSpec>, sink: BuiltSink, channel: ChannelRef, stop: StopToken) {
     let status = Arc::clone(&component.status);
-    let cx = SinkContext { name: Arc::clone(&component.name), status: Arc::clone(&status), stop };
+    let cx = SinkContext { name: Arc::clone(&component.name), status: Arc::clone(&status), stop, spool: None };
     let mut built = Some(sink);
     let run = || {
         let sink = match built.take() {

@@ -31,7 +31,7 @@ impl Running {
         let channel = TestChannel::with_transaction_capacity(transaction_capacity);
         let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
         let (stopper, stop) = stop_token();
-        let cx = SinkContext { name: "k1".into(), status: Arc::clone(&status), stop };
+        let cx = SinkContext { name: "k1".into(), status: Arc::clone(&status), stop, spool: None };
         let sink = SparkSink {
             hostname: "127.0.0.1".into(),
             port: 0,

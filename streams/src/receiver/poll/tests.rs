@@ -38,7 +38,7 @@ impl Agent {
         let address = listener.local_addr().unwrap();
         let (stopper, stop) = stop_token();
         let status = ComponentStatus::new("sink", "k1".into(), "spark".into());
-        let cx = SinkContext { name: "k1".into(), status, stop };
+        let cx = SinkContext { name: "k1".into(), status, stop, spool: None };
         let sink = SparkSink::from_options(&options).unwrap();
         let served = tokio::spawn(sink.serve_on(listener, channel.shared(), cx));
         Self { address, _stopper: stopper, _served: served }
