@@ -156,6 +156,8 @@ impl Pattern {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn found(pattern: &str, text: &str) -> bool {
@@ -234,6 +236,45 @@ mod tests {
         assert_eq!(replaced("(?<user>\\w+)@", "<${user}>$10", "joe@x"), "<joe>joe0x");
         assert_eq!(replaced("(a)|b", "[$1]", "ab"), "[a][]");
         assert_eq!(replaced("é", "e", "café é"), "cafe e");
+    }
+
+    /// What we refuse and Java takes: these never match there, or cannot be had.
+    const REFUSED_HERE: &[&str] = &["(?=a)*b", "(a)\\2", "\\1", "\\8", "\\G", "\\X", "\\p{InGreek}"];
+    /// What matches otherwise: case is compared in all of Unicode, a group that is repeated keeps its last text, and a
+    /// number sign in a class begins no comment.
+    const OTHERWISE_HERE: &[&str] = &["(?i)É", "(a*)*", "(a*)+", "(?x)[#]"];
+
+    /// Recorded by `tests/golden/regex/Golden.java`.
+    #[test]
+    fn patterns_match_what_they_match_in_java() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/regex/expected.tsv");
+        let expected = std::fs::read_to_string(file).expect("golden lines");
+        let known = |text: &str| {
+            [('n', '\n'), ('r', '\r'), ('t', '\t'), ('e', '\u{85}'), ('l', '\u{2028}')]
+                .into_iter()
+                .fold(text.to_owned(), |text, (letter, char)| text.replace(&format!("~{letter}"), &char.to_string()))
+        };
+        let mut compared = 0;
+        for line in expected.lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let pattern = fields[0];
+            if OTHERWISE_HERE.contains(&pattern) {
+                continue;
+            }
+            let compiled = Pattern::compile(pattern);
+            assert_eq!(compiled.is_err(), fields[1] == "refused" || REFUSED_HERE.contains(&pattern), "{pattern}");
+            let (Ok(compiled), [_, text, groups, brackets]) = (compiled, fields.as_slice()) else { continue };
+            let text = known(text);
+            let found = compiled.first(&text).map(|found| {
+                let group = |group| found.get(group).map_or("-", |part| part.as_str());
+                (1..=compiled.group_count()).fold("found".to_owned(), |all, number| all + "|" + group(number))
+            });
+            assert_eq!(found.as_deref().unwrap_or("none"), known(groups), "{line}");
+            let by = Replacement::parse("<$0>", &compiled.groups).expect("a replacement");
+            assert_eq!(compiled.replaced(&text, &by).unwrap_or(text), known(brackets), "{line}");
+            compared += 1;
+        }
+        assert!(compared > 2000, "{compared} lines");
     }
 
     #[test]

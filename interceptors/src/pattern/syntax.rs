@@ -147,8 +147,9 @@ impl Translator<'_> {
     fn line_begin(&mut self) {
         self.emit(match self.flags {
             Flags { multi_line: false, .. } => "\\A",
-            Flags { unix_lines: true, .. } => "(?:\\A|(?<=\\n)(?!\\z))",
-            _ => "(?:\\A|(?<=[\\n\\u{85}\\u{2028}\\u{2029}])(?!\\z)|(?<=\\r)(?!\\n|\\z))",
+            // No line begins at the end of the text, not even in an empty one.
+            Flags { unix_lines: true, .. } => "(?:(?!\\z)(?:\\A|(?<=\\n)))",
+            _ => "(?:(?!\\z)(?:\\A|(?<=[\\n\\u{85}\\u{2028}\\u{2029}])|(?<=\\r)(?!\\n)))",
         });
     }
 
@@ -193,6 +194,9 @@ impl Translator<'_> {
         let name: String = self.chars[self.at..].iter().take_while(|c| c.is_ascii_alphanumeric()).collect();
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || self.peek(name.len()) != Some('>') {
             return problem(outside.0, "expected (?<name>, the name of letters and digits");
+        }
+        if self.groups.iter().flatten().any(|other| *other == name) {
+            return problem(outside.0, format_args!("there is a group {name:?} already"));
         }
         self.at += name.len() + 1;
         self.out.push_str(&format!("(?<{name}>"));
@@ -375,6 +379,10 @@ impl Translator<'_> {
                 '[' => self.class(at)?,
                 '&' if self.peek(0) == Some('&') => {
                     self.at += 1;
+                    // Without anything on one side, it means nothing.
+                    if empty || self.peek(0) == Some(']') {
+                        continue;
+                    }
                     self.out.push_str("&&");
                 }
                 '\\' if self.peek(0) == Some('Q') => {
