@@ -21,6 +21,13 @@ pub(crate) struct Datagrams {
     pub(crate) each: Vec<(Range<usize>, SocketAddr)>,
 }
 
+/// Receives them for a source.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    socket: UdpSocket,
+    window: Window,
+}
+
 /// Largest payload that UDP has.
 const MOST_BYTES: usize = 65_535;
 /// Most datagrams taken together, and about how many bytes.
@@ -38,59 +45,75 @@ pub(crate) async fn bind(host: &str, port: u16) -> Result<UdpSocket> {
     bound.map_err(|error| Error::net("bind", format_args!("{host}:{port} (UDP)"), error))
 }
 
-/// Receives until the source is asked to stop; `batch` makes events of what came together.
-///
-/// # Errors
-/// Those of the socket, and of channels that no retry can help.
-pub(crate) async fn receive(
-    socket: &UdpSocket,
-    cx: &SourceContext,
-    mut batch: impl FnMut(Datagrams) -> Batch,
-) -> Result<()> {
-    let mut stop = cx.stop.clone();
-    let mut window = Window::of_events(MAX_BACKOFF);
-    loop {
-        tokio::select! {
-            biased;
-            () = stop.stopped() => break,
-            ready = socket.readable() => ready.map_err(|error| Error::net("receive", "UDP socket", error))?,
-        }
-        let (datagrams, is_all) = take(socket)?;
-        if datagrams.each.is_empty() {
-            continue;
-        }
-        let events = batch(datagrams);
-        let lost = events.len();
-        if window.deliver(cx, events).await? == Progress::Stopped {
-            cx.status.count(MetricName::ChannelWriteFail, 1);
-            tracing::warn!(events = lost, "lost at the stop: no channel took them");
-            break;
-        }
-        // Told when there is time for it.
-        if is_all && window.settle(cx).await? == Progress::Stopped {
-            break;
+// === impl Receiver ===
+
+impl Receiver {
+    pub(crate) fn new(socket: UdpSocket) -> Self {
+        Self { socket, window: Window::of_events(MAX_BACKOFF) }
+    }
+
+    /// What came together next; `None` when the source was asked to stop.
+    ///
+    /// # Errors
+    /// Those of the socket, and of channels that no retry can help.
+    pub(crate) async fn next(&mut self, cx: &SourceContext) -> Result<Option<Datagrams>> {
+        let mut stop = cx.stop.clone();
+        loop {
+            if stop.is_stopped() {
+                return Ok(None);
+            }
+            let datagrams = take(&self.socket)?;
+            if !datagrams.each.is_empty() {
+                return Ok(Some(datagrams));
+            }
+            // Told when there is time for it.
+            if self.window.settle(cx).await? == Progress::Stopped {
+                return Ok(None);
+            }
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return Ok(None),
+                ready = self.socket.readable() => ready.map_err(|error| Error::net("receive", "UDP socket", error))?,
+            }
         }
     }
-    window.settle(cx).await.map(drop)
+
+    /// Offers events until a channel takes them.
+    ///
+    /// # Errors
+    /// Of channels that no retry can help.
+    pub(crate) async fn deliver(&mut self, cx: &SourceContext, events: Batch) -> Result<Progress> {
+        let lost = events.len();
+        let progress = self.window.deliver(cx, events).await?;
+        if progress == Progress::Stopped {
+            cx.status.count(MetricName::ChannelWriteFail, 1);
+            tracing::warn!(events = lost, "lost at the stop: no channel took them");
+        }
+        Ok(progress)
+    }
+
+    /// Waits for what is under way.
+    ///
+    /// # Errors
+    /// Of channels that no retry can help.
+    pub(crate) async fn finish(mut self, cx: &SourceContext) -> Result<()> {
+        self.window.settle(cx).await.map(drop)
+    }
 }
 
-/// What is there; whether that is all.
-fn take(socket: &UdpSocket) -> Result<(Datagrams, bool)> {
+/// What is there.
+fn take(socket: &UdpSocket) -> Result<Datagrams> {
     let (mut bytes, mut each) = (Vec::<u8>::new(), Vec::new());
-    let mut is_all = false;
     while each.len() < TOGETHER && bytes.len() < TOGETHER_BYTES {
         let start = bytes.len();
         bytes.reserve(MOST_BYTES);
         match socket.try_recv_buf_from(&mut bytes) {
             Ok((read, peer)) => each.push((start..start + read, peer)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                is_all = true;
-                break;
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::net("receive", "UDP socket", error)),
         }
     }
     bytes.shrink_to_fit();
-    Ok((Datagrams { bytes: bytes.into(), each }, is_all))
+    Ok(Datagrams { bytes: bytes.into(), each })
 }

@@ -13,7 +13,8 @@ use millstream_core::{
     required, unset,
 };
 
-use crate::datagrams::{self, Datagrams};
+use crate::datagrams::{Datagrams, Receiver, bind};
+use crate::window::Progress;
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -47,11 +48,17 @@ impl NetcatUdp {
     }
 
     async fn listen(self, cx: SourceContext) -> Result<()> {
-        let socket = datagrams::bind(&self.bind, self.port).await?;
+        let socket = bind(&self.bind, self.port).await?;
         let address = socket.local_addr().map_err(|error| Error::net("listen", &self.bind, error))?;
         tracing::info!(%address, "netcatudp source listens");
         cx.status.ready();
-        datagrams::receive(&socket, &cx, |datagrams| self.events(&datagrams)).await
+        let mut receiver = Receiver::new(socket);
+        while let Some(datagrams) = receiver.next(&cx).await? {
+            if receiver.deliver(&cx, self.events(&datagrams)).await? == Progress::Stopped {
+                break;
+            }
+        }
+        receiver.finish(&cx).await
     }
 
     fn events(&self, datagrams: &Datagrams) -> Batch {

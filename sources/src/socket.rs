@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use millstream_core::{Batch, Error, MetricName, SourceContext};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 /// Held by unfinished messages of all peers of a source.
 pub(crate) const MEMORY_BYTES: usize = 64 << 20;
@@ -30,6 +31,8 @@ const MOST_PEERS: usize = 10_000;
 const READ_BYTES: usize = 64 << 10;
 /// Until the next try to accept, when the system refuses.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A peer that asks for TLS has so long to say how.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// What is under way at a stop may take so long.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -90,6 +93,26 @@ async fn attended(serving: impl Future<Output = Result<(), Error>>, peer: Socket
             open.0.status.failed(&error);
         }
     }
+}
+
+/// A connection, whatever protects it.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Shakes hands with a peer, where the source asks for TLS.
+///
+/// # Errors
+/// When the peer does not speak it, or says nothing.
+pub(crate) async fn secured(
+    acceptor: Option<&TlsAcceptor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Result<Box<dyn Stream>, Error> {
+    let Some(acceptor) = acceptor else { return Ok(Box::new(stream)) };
+    let shaken = timeout(HANDSHAKE_WAIT, acceptor.accept(stream)).await;
+    let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    Ok(Box::new(stream.map_err(|error| Error::net("TLS handshake with", peer, error))?))
 }
 
 /// Hands the events to the channels and waits until every required one has them, or one refused them. Asked to stop, it

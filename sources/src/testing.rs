@@ -98,6 +98,13 @@ impl Peer {
         line
     }
 
+    /// So many bytes.
+    pub(crate) async fn bytes(&mut self, count: usize) -> String {
+        let mut bytes = vec![0; count];
+        timeout(PATIENCE, self.0.read_exact(&mut bytes)).await.expect("answered in time").unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Everything that comes until the connection is closed.
     pub(crate) async fn rest(&mut self) -> String {
         let mut rest = Vec::new();
