@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod building;
+mod checking;
+mod groups;
 mod probe;
 mod reloading;
 mod running;

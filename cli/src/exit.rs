@@ -18,7 +18,7 @@ const IO: u8 = 74;
 /// Somebody else has what is needed: try again later.
 const TEMPORARY: u8 = 75;
 /// The configuration is wrong, or belongs to other data.
-const CONFIG: u8 = 78;
+pub(crate) const CONFIG: u8 = 78;
 
 /// Prints help, or what is wrong with the command line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {

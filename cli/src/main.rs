@@ -7,9 +7,9 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{agent, demo, version};
+use commands::{agent, check, completions, demo, version, why};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -23,8 +23,16 @@ struct Arguments {
 enum Command {
     /// Runs one agent of a Flume configuration until SIGTERM or Ctrl-C.
     Agent(agent::Arguments),
+    /// Says of every key of a Flume configuration whether it is honoured, different, ignored or unknown; 78 if a part cannot run.
+    Check(check::Arguments),
+    /// Asks a running agent what holds its events up.
+    Why(why::Arguments),
     /// Counts the words of whatever is put into a directory, from end to end in one process.
     Demo(demo::Arguments),
+    /// Prints the completions of a shell.
+    Completions(completions::Arguments),
+    /// Prints the manual page.
+    Man(completions::ManArguments),
     /// Prints the version.
     Version,
 }
@@ -33,6 +41,10 @@ fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Agent(arguments) }) => agent::run(arguments),
         Ok(Arguments { command: Command::Demo(arguments) }) => demo::run(arguments),
+        Ok(Arguments { command: Command::Check(arguments) }) => check::run(arguments),
+        Ok(Arguments { command: Command::Why(arguments) }) => why::run(arguments),
+        Ok(Arguments { command: Command::Completions(arguments) }) => completions::run(arguments, Arguments::command()),
+        Ok(Arguments { command: Command::Man(arguments) }) => completions::run_man(arguments, Arguments::command()),
         Ok(Arguments { command: Command::Version }) => version::run(),
         Err(error) => exit::usage(&error),
     }

@@ -184,7 +184,7 @@ fn ended_by(signal: u8) -> ExitCode {
 }
 
 /// `key=value`; a key alone has an empty value, as in Java.
-fn property(text: &str) -> Result<(String, String), String> {
+pub(crate) fn property(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() { Err("expected key=value".to_owned()) } else { Ok((key.to_owned(), value.to_owned())) }
 }

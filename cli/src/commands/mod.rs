@@ -1,5 +1,8 @@
 //! One file per command.
 
 pub(crate) mod agent;
+pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod version;
+pub(crate) mod why;

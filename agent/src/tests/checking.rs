@@ -1,0 +1,132 @@
+//! What is said of a configuration that does not run.
+
+use super::*;
+use crate::{AgentReport, Standing};
+
+const CONFIG: &str = "\
+a1.sources = r1
+a1.channels = c1 c2
+a1.sinks = k1
+a1.sources.r1.type = seq
+a1.sources.r1.channels = c1 c2
+a1.sources.r1.backoffSleepIncrement = 5
+a1.sources.r1.batchsise = 5
+a1.sources.r1.interceptors = i1
+a1.sources.r1.interceptors.i1.type = timestamp
+a1.sources.r1.interceptors.i1.preserveExistng = true
+a1.sources.r1.selector.optional = c2
+a1.channels.c1.type = memory
+a1.channels.c1.byteCapacity = 1000
+a1.channels.c2.type = file
+a1.channels.c2.checkpointDir = /nowhere/at/all
+a1.channels.c2.dataDirs = /nowhere/at/all/data
+a1.sinks.k1.type = org.apache.flume.sink.NullSink
+a1.sinks.k1.channel = c1
+b1.sources = r1
+";
+
+fn checked(name: &str, more: &str) -> AgentReport {
+    let builder = Agent::builder().name(name).config_text(format!("{CONFIG}{more}"));
+    builder.check().unwrap().agents.remove(0)
+}
+
+/// What is said of one key.
+fn said(report: &AgentReport, key: &str) -> (Standing, String) {
+    let found = report.keys.iter().rfind(|found| found.key == key).unwrap();
+    (found.standing, found.reason.clone())
+}
+
+#[test]
+fn every_key_is_honoured_different_ignored_or_unknown_with_the_reason() {
+    let report = checked("a1", "");
+    assert_eq!(report.keys.len(), 18, "every key of the agent, and none of others");
+    assert_eq!(report.problems, [""; 0]);
+    for (key, standing, reason) in [
+        ("a1.sources", Standing::Honoured, ""),
+        ("a1.sources.r1.type", Standing::Honoured, ""),
+        ("a1.sources.r1.selector.optional", Standing::Honoured, ""),
+        (
+            "a1.sources.r1.interceptors.i1.preserveExistng",
+            Standing::Unknown,
+            "no effect; did you mean preserveExisting?",
+        ),
+        ("a1.sources.r1.batchsise", Standing::Unknown, "no effect; did you mean batchSize?"),
+        ("a1.channels.c1.byteCapacity", Standing::Different, "Flume: `byteCapacity` counts bodies"),
+        ("a1.channels.c2.dataDirs", Standing::Different, "here: locks all, uses the first"),
+    ] {
+        let (found, told) = said(&report, key);
+        assert_eq!(found, standing, "{key}: {told}");
+        assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{key}: {told}");
+    }
+    let (standing, why) = said(&report, "a1.sources.r1.backoffSleepIncrement");
+    assert!(matches!(standing, Standing::Ignored | Standing::Different), "{why}");
+    let key = &report.keys[6];
+    assert_eq!((key.place.as_str(), key.type_name.as_str()), ("configuration:7", "seq"));
+    let file = report.differences.iter().filter(|one| one.component == "a1.channels.c2");
+    assert!(file.clone().any(|one| one.difference.flume.contains("own files")), "of components, too");
+    assert!(!file.clone().any(|one| one.difference.flume.contains("`dataDirs`")), "but none twice");
+    assert!(!std::path::Path::new("/nowhere").exists(), "nothing is opened");
+}
+
+#[test]
+fn what_cannot_run_is_broken_at_its_key() {
+    for (more, key, reason) in [
+        (
+            "a1.channels.c1.capacity = many",
+            "a1.channels.c1.capacity",
+            "expected a whole number of at least 1, got \"many\"",
+        ),
+        ("a1.channels.c1.capacity = 5", "a1.channels.c1.transactionCapacity", "expected at most capacity, 5, got 100"),
+        (
+            "a1.channels.c2.encryption.activeKey = k",
+            "a1.channels.c2.encryption.activeKey",
+            "encryption is not built in",
+        ),
+        ("a1.sinks.k1.type = loger", "a1.sinks.k1.type", "there is no sink of type \"loger\"; did you mean logger?"),
+        ("a1.sinks.k1.batchSize = 101", "a1.sinks.k1.batchSize", "the transactionCapacity of channel c1, got 101"),
+        ("a1.sinks.k1.channel = c3", "a1.sinks.k1.channel", "there is no working channel \"c3\""),
+        ("a1.sinks = k1 k2", "a1.sinks", "a1.sinks.k2 has no settings and is not run"),
+        ("a1.sources.r1.selector.optional = c9", "a1.sources.r1.selector.optional", "got \"c9\""),
+        ("a1.sinks.k1.type = spark", "a1.sinks.k1.port", "missing; expected"),
+    ] {
+        let report = checked("a1", more);
+        let written = report.keys.iter().rfind(|found| found.key == key && found.standing == Standing::Broken);
+        let at_key = written.is_some_and(|found| found.reason.contains(reason));
+        // A key that is not written has no line of its own.
+        let elsewhere = report.problems.iter().any(|problem| problem.contains(key) && problem.contains(reason));
+        assert!(at_key || elsewhere, "{key}: {reason}: {report:#?}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_says_why() {
+    let more = "a1.sinks.k2.type = null\na1.sinks.k2.batchSize = 1\na1.sink.k1.type = null\na1.sinks.k1.batchSize = 3
+                a1.sinks.k1.batchSize = 4\na1.sources.r1.totalEvents =\na1.sinks.k1.logEveryNEvents = ${env:NO_SUCH_VARIABLE}";
+    let report = checked("a1", more);
+    for (key, standing, reason) in [
+        ("a1.sinks.k2.type", Standing::Ignored, "k2 is not in a1.sinks"),
+        ("a1.sinks.k2.batchSize", Standing::Ignored, "a1.sinks.k2 is not run"),
+        ("a1.sink.k1.type", Standing::Ignored, "got \"sink\"; did you mean sinks?"),
+        ("a1.sinks.k1.batchSize", Standing::Honoured, ""),
+        ("a1.sources.r1.totalEvents", Standing::Ignored, "it has no value"),
+        ("a1.sinks.k1.logEveryNEvents", Standing::Broken, "expected a whole number"),
+    ] {
+        let (found, told) = said(&report, key);
+        assert_eq!(found, standing, "{key}: {told}");
+        assert!(told.contains(reason), "{key}: {told}");
+    }
+    let first = report.keys.iter().find(|found| found.key == "a1.sinks.k1.batchSize").unwrap();
+    assert_eq!((first.standing, first.reason.as_str()), (Standing::Ignored, "replaced at configuration:24"));
+}
+
+#[test]
+fn all_agents_are_checked_unless_one_is_named() {
+    let report = Agent::builder().config_text(CONFIG).check().unwrap();
+    let names: Vec<&str> = report.agents.iter().map(|agent| agent.name.as_str()).collect();
+    assert_eq!(names, ["a1", "b1"]);
+    assert!(report.is_broken(), "b1 has nothing that can run");
+    assert!(!Agent::builder().name("a1").config_text(CONFIG).check().unwrap().is_broken());
+    let error = Agent::builder().name("c1").config_text(CONFIG).check().unwrap_err().to_string();
+    assert!(error.ends_with("no agent named \"c1\"; there are a1, b1: choose one with -n"), "{error}");
+    assert!(Agent::builder().config_text("x = 1").check().unwrap_err().to_string().contains("no agent"));
+}
