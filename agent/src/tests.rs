@@ -2,7 +2,6 @@
 
 mod building;
 mod checking;
-mod groups;
 mod probe;
 mod reloading;
 mod running;
