@@ -32,7 +32,10 @@ enum Part {
     Literal(String),
     /// A number of at most so many digits.
     Number(Field, usize),
-    TwoDigitYear,
+    /// Of two digits exactly, or one of more digits as it is.
+    TwoDigitYear {
+        exactly: bool,
+    },
     Month,
     Weekday,
     HalfDay,
@@ -93,7 +96,7 @@ impl TimePattern {
                     parts.push(Part::Literal(literal));
                     continue;
                 }
-                ('y' | 'Y', 2) => Part::TwoDigitYear,
+                ('y' | 'Y', 2) => Part::TwoDigitYear { exactly: numeric_next },
                 ('y' | 'Y', _) => number(Field::Year, 9),
                 ('M', 1 | 2) => Part::Number(Field::Month, 2),
                 ('M', _) => Part::Month,
@@ -154,9 +157,12 @@ impl TimePattern {
                 read.set(*field, value)?;
                 Some(rest)
             }
-            Part::TwoDigitYear => {
-                let (value, rest) = number(text, 9, true)?;
+            Part::TwoDigitYear { exactly } => {
+                let (value, rest) = number(text, if *exactly { 2 } else { 9 }, !exactly)?;
                 let two_digits = text.len() - rest.len() == 2 && !text.starts_with(['+', '-']);
+                if *exactly && !two_digits {
+                    return None;
+                }
                 read.year = Some(if two_digits { near_year(value, this_year()) } else { value });
                 Some(rest)
             }
@@ -336,6 +342,8 @@ const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Frid
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn millis_in(zone: &str, pattern: &str, text: &str) -> Option<i64> {
@@ -358,6 +366,22 @@ mod tests {
         assert_eq!(utc("yyyy-MM-dd'T'HH:mm:ssZZ", "2014-03-01T12:30:05Z"), Some(1_393_677_005_000));
     }
 
+    /// Recorded by `tests/golden/flume/Golden.java`.
+    #[test]
+    fn times_are_those_that_joda_reads() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/flume/times.tsv");
+        let expected = std::fs::read_to_string(file).expect("golden lines");
+        let mut compared = 0;
+        for line in expected.lines() {
+            let [pattern, zone, text, millis] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            // A year of five digits is none here.
+            let wanted = if text.starts_with("12014") { None } else { millis.parse().ok() };
+            assert_eq!(millis_in(zone, pattern, text), wanted, "{line}");
+            compared += 1;
+        }
+        assert!(compared > 100, "{compared} lines");
+    }
+
     #[test]
     fn what_is_not_there_is_as_in_joda() {
         assert_eq!(utc("HH:mm", "01:00"), Some(3_600_000), "1970 without a date");
@@ -378,6 +402,7 @@ mod tests {
             ("HH a", "11 XM"),
             ("HH é", "11 \u{e8}"),
             ("S", ""),
+            ("yyMM", "4"),
         ] {
             assert_eq!(utc(pattern, text), None, "{pattern} {text}");
         }

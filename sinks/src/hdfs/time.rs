@@ -74,8 +74,13 @@ impl Calendar {
             Unit::Minute => (at.hour(), down(at.minute()), 0),
             Unit::Hour => (down(at.hour()), 0, 0),
         };
-        let rounded = DateTime::new(at.year(), at.month(), at.day(), hour, minute, second, 0).ok();
-        rounded.and_then(|rounded| rounded.to_zoned(self.zone.clone()).ok()).unwrap_or(time)
+        let Ok(rounded) = DateTime::new(at.year(), at.month(), at.day(), hour, minute, second, 0) else { return time };
+        // Of an hour that comes twice, the one that the event is in.
+        let same = time.offset().to_timestamp(rounded).ok().map(|same| same.to_zoned(self.zone.clone()));
+        match same.filter(|same| same.datetime() == rounded) {
+            Some(same) => same,
+            None => rounded.to_zoned(self.zone.clone()).unwrap_or(time),
+        }
     }
 }
 
@@ -168,6 +173,16 @@ mod tests {
         assert_eq!(rounded("GMT+05:45", "60", "minute", NOW), "2014-03-01 18:00:00");
         let exact = calendar(&[("hdfs.timeZone", "UTC")]).expect("built").rounded(NOW);
         assert_eq!(exact.timestamp().as_millisecond(), NOW);
+    }
+
+    #[test]
+    fn an_hour_that_comes_twice_stays_the_one_that_it_was() {
+        let settings = [("hdfs.timeZone", "Europe/Berlin"), ("hdfs.round", "true"), ("hdfs.roundUnit", "hour")];
+        let calendar = calendar(&settings).expect("built");
+        // Half past two on 2014-10-26, in summer time and an hour later.
+        for half_past in [1_414_283_400_000, 1_414_287_000_000] {
+            assert_eq!(calendar.rounded(half_past).timestamp().as_millisecond(), half_past - 30 * 60 * 1000);
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ pub async fn every_event_is_delivered_once_in_order_and_committed(home: &impl Ho
 }
 
 pub async fn a_take_has_no_more_events_than_the_batch_size(home: &impl Home) {
-    let keys = ["batchSize", "batch-size"];
+    let keys = ["batchSize", "batch-size", "sink.batchSize", "hdfs.batchSize"];
     let key = home.spec().options.iter().map(|option| option.key).find(|key| keys.contains(key));
     let settings = key.map(|key| (key, "7"));
     let BuiltSink::Push { batch_size, .. } = built(home, settings.as_slice()) else { panic!("pulls") };

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use bytes::Bytes;
 use millstream_core::{Batch, CommonHeader, Kind, OptionSpec, Options, optional, unset};
 use millstream_testkit::setting;
@@ -13,7 +15,11 @@ const SPECS: &[OptionSpec] = &[
 ];
 
 fn filler(zone: &str, round: &str, local_time: bool) -> Filler {
-    let settings = [setting("hdfs.timeZone", zone), setting("hdfs.round", round)];
+    filler_of(&[("hdfs.timeZone", zone), ("hdfs.round", round)], local_time)
+}
+
+fn filler_of(settings: &[(&str, &str)], local_time: bool) -> Filler {
+    let settings = settings.iter().map(|(key, value)| setting(key, value));
     let (options, _) = Options::parse("a1.sinks.k1", SPECS, &[], settings).expect("options");
     Filler::new(Calendar::from_options(&options).expect("a calendar"), local_time)
 }
@@ -69,6 +75,29 @@ fn every_escape_stands_for_what_flume_makes_of_it() {
     }
     let early = filled(&mut filler("UTC", "false", false), "/b", "%H %k %I %l", &[("timestamp", b"1393639200000")]);
     assert_eq!(early, "/b/02 2 02 2");
+}
+
+/// Recorded by `tests/golden/flume/Golden.java`.
+#[test]
+fn paths_are_those_that_flume_makes() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/flume/paths.tsv");
+    let expected = std::fs::read_to_string(file).expect("golden lines");
+    let mut compared = 0;
+    for line in expected.lines() {
+        let [text, zone, round, timestamp, path] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let (value, unit) = round.split_once(' ').unwrap_or(("1", "second"));
+        let settings = [
+            ("hdfs.timeZone", zone),
+            ("hdfs.round", if round == "none" { "false" } else { "true" }),
+            ("hdfs.roundValue", value),
+            ("hdfs.roundUnit", unit),
+        ];
+        let mut filler = filler_of(&settings, false);
+        let headers: &[(&str, &[u8])] = &[("timestamp", timestamp.as_bytes()), ("host", b"web-1"), ("a.b-c_d", b"v")];
+        assert_eq!(filled(&mut filler, "/base", text, headers), format!("/base/{path}"), "{line}");
+        compared += 1;
+    }
+    assert!(compared > 200, "{compared} lines");
 }
 
 #[test]
