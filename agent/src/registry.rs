@@ -1,7 +1,9 @@
 //! The components that a configuration may name.
 
 use millstream_core::options::nearest;
-use millstream_core::{ChannelSpec, Error, InterceptorSpec, Result, SelectorSpec, SinkSpec, SourceSpec, Spec};
+use millstream_core::{
+    ChannelSpec, Error, GroupSpec, InterceptorSpec, Result, SelectorSpec, SinkSpec, SourceSpec, Spec,
+};
 
 /// Declarations by kind. A value: a program extends a copy of the standard one.
 #[derive(Debug, Clone, Default)]
@@ -11,9 +13,10 @@ pub struct Registry {
     selectors: Vec<&'static SelectorSpec>,
     channels: Vec<&'static ChannelSpec>,
     sinks: Vec<&'static SinkSpec>,
+    groups: Vec<&'static GroupSpec>,
 }
 
-/// What can be registered: the declarations of the five kinds.
+/// What can be registered: the declarations of the six kinds.
 pub trait Register {
     /// Adds itself to its kind.
     fn add_to(&'static self, registry: &mut Registry);
@@ -35,6 +38,7 @@ impl Registry {
             selectors: millstream_selectors::SELECTORS.to_vec(),
             channels: millstream_channels::CHANNELS.to_vec(),
             sinks: millstream_sinks::SINKS.to_vec(),
+            groups: millstream_sinks::group::GROUPS.to_vec(),
         }
     }
 
@@ -66,6 +70,11 @@ impl Registry {
     /// The sinks.
     pub fn sinks(&self) -> &[&'static SinkSpec] {
         &self.sinks
+    }
+
+    /// The sink processors.
+    pub fn groups(&self) -> &[&'static GroupSpec] {
+        &self.groups
     }
 }
 
@@ -107,6 +116,7 @@ registers! {
     SelectorSpec => selectors,
     ChannelSpec => channels,
     SinkSpec => sinks,
+    GroupSpec => groups,
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ impl RunningAgent {
             match stage {
                 Stage::Kept(definition) => redefine(&mut self.sinks, definition),
                 Stage::New(definition, part) => {
-                    changes.started.push(part.component.full_name.clone());
+                    changes.started.push(part.full_name.clone());
                     self.start_sink(definition, *part);
                 }
             }

@@ -48,6 +48,8 @@ pub(crate) struct Running {
     pub(crate) full_name: String,
     pub(crate) shown: Shown,
     pub(crate) status: Arc<ComponentStatus>,
+    /// Of a group: those of its sinks.
+    members: Vec<Arc<ComponentStatus>>,
     stopper: Stopper,
     /// Of a sink: where it takes.
     channel: Option<ChannelRef>,
@@ -167,17 +169,23 @@ impl RunningAgent {
         let (stopper, stop) = stop_token();
         let (full_name, status) = (component.full_name.clone(), Arc::clone(&component.status));
         let task = spawned(&full_name, run_source(component, source, processor, stop));
-        self.sources.push(Running { definition, full_name, shown, status, stopper, channel: None, task });
+        let (members, channel) = (Vec::new(), None);
+        self.sources.push(Running { definition, full_name, shown, status, members, stopper, channel, task });
     }
 
     pub(crate) fn start_sink(&mut self, definition: ComponentConfig, part: SinkPart) {
         let channel = definition.channels.first().and_then(|name| self.channel(name));
         let Some(channel) = channel else { return self.refuse_unconnected("sink", definition) };
-        let SinkPart { component, sink, shown } = part;
+        let spool = definition.channels.get(1).map(|name| self.channel(name));
+        let Ok(spool) = spool.map(|open| open.ok_or(())).transpose() else {
+            return self.refuse_unconnected("sinkgroup", definition);
+        };
         let (stopper, stop) = stop_token();
-        let (full_name, status) = (component.full_name.clone(), Arc::clone(&component.status));
-        let task = spawned(&full_name, run_sink(component, sink, Arc::clone(&channel), stop));
-        self.sinks.push(Running { definition, full_name, shown, status, stopper, channel: Some(channel), task });
+        let (full_name, status, shown) = (part.full_name.clone(), Arc::clone(&part.status), part.shown.clone());
+        let members = part.members.clone();
+        let task = spawned(&full_name, run_sink(part, Arc::clone(&channel), spool, stop));
+        let channel = Some(channel);
+        self.sinks.push(Running { definition, full_name, shown, status, members, stopper, channel, task });
     }
 
     /// Orders the lists as the configuration does, and shows the path as it is now.
@@ -186,7 +194,12 @@ impl RunningAgent {
         let order = |list: &[ComponentConfig], name: &str| list.iter().position(|one| one.name == name);
         sources.sort_by_key(|running| order(&config.sources, &running.definition.name));
         channels.sort_by_key(|running| order(&config.channels, &running.definition.name));
-        sinks.sort_by_key(|running| order(&config.sinks, &running.definition.name));
+        // A group stands where its first sink does.
+        sinks.sort_by_key(|running| {
+            let name = &running.definition.name;
+            let group = config.sink_groups.iter().find(|group| group.name == *name);
+            order(&config.sinks, group.and_then(|group| group.sinks.first()).unwrap_or(name))
+        });
         let shown = |list: &[Running]| list.iter().map(|running| running.shown.clone()).collect::<Vec<_>>();
         let typed: Vec<(&str, &str)> =
             channels.iter().map(|running| (running.type_name, running.definition.name.as_str())).collect();
@@ -194,7 +207,8 @@ impl RunningAgent {
         let refused = |kind| refused.iter().map(|one| &one.status).filter(move |status| status.kind == kind);
         let sources = sources.iter().map(|running| &running.status).chain(refused("source"));
         let channel_statuses = channels.iter().map(|running| &running.observed.status).chain(refused("channel"));
-        let sinks = sinks.iter().map(|running| &running.status).chain(refused("sink"));
+        let sinks = sinks.iter().flat_map(|running| std::iter::once(&running.status).chain(&running.members));
+        let sinks = sinks.chain(refused("sink")).chain(refused("sinkgroup"));
         self.status.replace(PathStatus {
             name: config.name.clone(),
             line: self.path.clone(),

@@ -2,6 +2,7 @@
 
 mod building;
 mod checking;
+mod groups;
 mod probe;
 mod reloading;
 mod running;

@@ -37,11 +37,12 @@ pub(crate) fn write(tree: &Tree) -> Result<bool, String> {
 pub(crate) fn pages(tree: &Tree) -> BTreeMap<String, String> {
     let registry = Registry::standard();
     let mut pages = Pages { tree, pages: BTreeMap::new(), index: format!("# Components\n\n{GENERATED}\n") };
-    pages.add("sources", registry.sources());
-    pages.add("interceptors", registry.interceptors());
-    pages.add("selectors", registry.selectors());
-    pages.add("channels", registry.channels());
-    pages.add("sinks", registry.sinks());
+    pages.add("sources", "sources/src", registry.sources());
+    pages.add("interceptors", "interceptors/src", registry.interceptors());
+    pages.add("selectors", "selectors/src", registry.selectors());
+    pages.add("channels", "channels/src", registry.channels());
+    pages.add("sinks", "sinks/src", registry.sinks());
+    pages.add("sinkgroups", "sinks/src/group", registry.groups());
     pages.add_outputs();
     pages.pages.insert(format!("{DIR}/README.md"), pages.index);
     pages.pages
@@ -54,11 +55,11 @@ struct Pages<'a> {
 }
 
 impl Pages<'_> {
-    fn add<B>(&mut self, kind: &str, specs: &[&Spec<B>]) {
+    fn add<B>(&mut self, kind: &str, dir: &str, specs: &[&Spec<B>]) {
         let _ = write!(self.index, "\n## {}\n\n| type | |\n|---|---|\n", capitalised(kind));
         for spec in specs {
             let _ = writeln!(self.index, "| [{0}]({kind}/{0}.md) | {1} |", spec.name, cell(spec.summary));
-            let docs = Docs::of(self.tree, kind, spec.name);
+            let docs = Docs::of(self.tree, dir, spec.name);
             let page = page(spec.name, spec.aliases, spec.summary, spec.options, &docs);
             self.pages.insert(format!("{DIR}/{kind}/{}.md", spec.name), page);
         }
@@ -68,7 +69,9 @@ impl Pages<'_> {
     fn add_outputs(&mut self) {
         self.index
             .push_str("\n## Outputs\n\nMade in a program, and handed to its stream.\n\n| output | |\n|---|---|\n");
-        for (name, _, text) in self.tree.modules("outputs").filter(|(_, _, text)| text.contains("\nimpl Output for ")) {
+        for (name, _, text) in
+            self.tree.modules("outputs/src").filter(|(_, _, text)| text.contains("\nimpl Output for "))
+        {
             let docs = Docs::read(text);
             let _ = writeln!(self.index, "| [{name}](outputs/{name}.md) | {} |", cell(&docs.summary));
             let page = format!("# {name}\n\n{GENERATED}\n\n{}\n{}", docs.summary, docs.rest);
@@ -110,8 +113,8 @@ struct Docs {
 }
 
 impl Docs {
-    fn of(tree: &Tree, kind: &str, name: &str) -> Self {
-        let module = tree.modules(kind).find(|(module, ..)| *module == name);
+    fn of(tree: &Tree, dir: &str, name: &str) -> Self {
+        let module = tree.modules(dir).find(|(module, ..)| *module == name);
         module.map(|(_, _, text)| Self::read(text)).unwrap_or_default()
     }
 

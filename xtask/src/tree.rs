@@ -59,10 +59,10 @@ impl Tree {
         from.map_while(move |(path, text)| Some((path.strip_prefix(&prefix)?, text.as_str())))
     }
 
-    /// Modules at the root of a crate: name, path, text.
-    pub(crate) fn modules(&self, folder: &str) -> impl Iterator<Item = (&str, String, &str)> {
-        let src = format!("{folder}/src");
-        let files: Vec<_> = self.below(&src).collect();
+    /// Modules that lie in a directory of sources: name, path, text.
+    pub(crate) fn modules(&self, dir: &str) -> impl Iterator<Item = (&str, String, &str)> {
+        let src = dir.to_owned();
+        let files: Vec<_> = self.below(dir).collect();
         files.into_iter().filter_map(move |(path, text)| {
             let module = path.strip_suffix("/mod.rs").or(path.strip_suffix(".rs"))?;
             (!module.contains('/')).then(|| (module, format!("{src}/{path}"), text))

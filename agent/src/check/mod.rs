@@ -172,14 +172,6 @@ impl<'a> Judging<'a> {
             };
             self.find_that(place, standing, reason);
         }
-        for group in &config.sink_groups {
-            let list = format!("{}.sinkgroups.{}.sinks", config.name, group.name);
-            let told = config.warnings.iter().find(|warning| warning.contains(&format!(" {list}: ")));
-            let Some((_, reason)) = told.and_then(|warning| split_place(warning, places)) else { continue };
-            for setting in &group.processor {
-                self.find_that(&setting.place, Standing::Ignored, reason);
-            }
-        }
     }
 
     fn components(&mut self, config: &AgentConfig) {
@@ -202,6 +194,10 @@ impl<'a> Judging<'a> {
             let full = config.full_name("sinks", &sink.name);
             let whole = (full.as_str(), sink.type_name.as_str(), sink.type_place.as_str());
             self.settings("sink", registry.sinks(), whole, &sink.settings);
+        }
+        for group in &config.sink_groups {
+            let processor = &group.processor;
+            self.settings("sink processor", registry.groups(), named(processor), &processor.settings);
         }
     }
 

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 
 use millstream_core::{
-    Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, SinkSpec, State,
-    StopToken, Take, Ticket,
+    Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, State, StopToken,
+    Take, Ticket,
 };
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
@@ -17,19 +17,16 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tracing::Instrument;
 
 use super::{Backoff, contained, keep_running, retry_after};
-use crate::pipeline::{Component, build_sink, panicked};
+use crate::pipeline::{SinkPart, panicked};
 
-/// Runs the sink on the channel until it is asked to stop or cannot go on.
-pub(crate) async fn run_sink(component: Component<SinkSpec>, sink: BuiltSink, channel: ChannelRef, stop: StopToken) {
-    let status = Arc::clone(&component.status);
-    let cx = SinkContext { name: Arc::clone(&component.name), status: Arc::clone(&status), stop, spool: None };
+/// Runs the sink on the channel until it is asked to stop or cannot go on. `spool`: see [`SinkContext`].
+pub(crate) async fn run_sink(part: SinkPart, channel: ChannelRef, spool: Option<ChannelRef>, stop: StopToken) {
+    let SinkPart { full_name, name, status, sink, build, .. } = part;
+    let cx = SinkContext { name, status: Arc::clone(&status), stop, spool };
     let mut built = Some(sink);
     let run = || {
-        let sink = match built.take() {
-            Some(sink) => Ok(sink),
-            None => build_sink(component.spec, &component.options, &component.full_name),
-        };
-        let (cx, channel, place) = (cx.clone(), Arc::clone(&channel), component.full_name.clone());
+        let sink = built.take().map_or_else(&build, Ok);
+        let (cx, channel, place) = (cx.clone(), Arc::clone(&channel), full_name.clone());
         async move {
             match sink? {
                 BuiltSink::Pull(sink) => contained(&place, sink.serve(channel, cx)).await,

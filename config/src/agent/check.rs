@@ -130,22 +130,28 @@ impl AgentConfig {
                 continue;
             }
             grouped.extend(sinks.iter().cloned());
-            let all = sinks.join(", ");
-            let warning = "sink processors are not built in yet: each sink runs alone";
-            self.warnings.push(format!("{}: {warning}, so {all} share their channel's events", list.place));
-            let processor = settings.into_iter().filter_map(|setting| {
-                let key = setting.key.strip_prefix("processor.")?.to_owned();
-                Some(Setting { key, ..setting })
-            });
-            self.sink_groups.push(SinkGroupConfig { name: name.to_owned(), sinks, processor: processor.collect() });
+            let mut settings: Vec<Setting> = settings
+                .into_iter()
+                .filter_map(|setting| {
+                    let key = setting.key.strip_prefix("processor.")?.to_owned();
+                    Some(Setting { key, ..setting })
+                })
+                .collect();
+            let (type_name, type_place) = match take(&mut settings, "type") {
+                Some(setting) => (setting.value, setting.place),
+                None => ("default".to_owned(), format!("{full}.processor.type")),
+            };
+            let spool = settings.iter().find(|setting| setting.key == "channel").map(|setting| setting.value.clone());
+            let processor = PartConfig { name: format!("{full}.processor"), type_name, type_place, settings };
+            self.sink_groups.push(SinkGroupConfig { name: name.to_owned(), sinks, processor, spool });
         }
     }
 
     fn drop_unconnected_channels(&mut self) {
-        let Self { name, sources, channels, sinks, warnings, .. } = self;
+        let Self { name, sources, channels, sinks, sink_groups, warnings, .. } = self;
         channels.retain(|channel| {
-            let connected =
-                sources.iter().chain(sinks.iter()).any(|component| component.channels.contains(&channel.name));
+            let used = sources.iter().chain(sinks.iter()).any(|component| component.channels.contains(&channel.name));
+            let connected = used || sink_groups.iter().any(|group| group.spool.as_ref() == Some(&channel.name));
             if !connected {
                 let place = &channel.type_place;
                 warnings.push(format!(

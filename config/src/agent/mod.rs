@@ -72,7 +72,7 @@ pub struct ComponentConfig {
     pub selector: PartConfig,
 }
 
-/// An interceptor or a selector.
+/// An interceptor, a selector or a sink processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartConfig {
     /// Its full name: `a1.sources.r1.interceptors.i1`.
@@ -86,14 +86,16 @@ pub struct PartConfig {
 }
 
 /// Sinks that work together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SinkGroupConfig {
     /// Its name.
     pub name: String,
     /// Its sinks.
     pub sinks: Vec<String>,
-    /// Settings of the processor, `type` among them.
-    pub processor: Vec<Setting>,
+    /// How they work together.
+    pub processor: PartConfig,
+    /// The channel in which the group keeps what it cannot deliver.
+    pub spool: Option<String>,
 }
 
 // === impl AgentConfig ===

@@ -194,18 +194,18 @@ fn the_command_line_wins_and_variables_are_filled_in() {
 }
 
 #[test]
-fn a_sink_group_is_kept_and_its_sinks_run_alone_for_now() {
-    let group = "a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = k1 k9\na1.sinkgroups.g1.processor.type = failover";
+fn a_sink_group_has_its_working_sinks_its_processor_and_a_channel_of_its_own() {
+    let group = "a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = k1 k9\na1.sinkgroups.g1.processor.type = failover
+                 a1.channels = c1 c2 c9\na1.channels.c9.type = memory\na1.sinkgroups.g1.processor.channel = c9";
     let config = changed("", group);
-    let wanted = SinkGroupConfig {
-        name: "g1".into(),
-        sinks: vec!["k1".into()],
-        processor: config.sink_groups[0].processor.clone(),
-    };
-    assert_eq!(config.sink_groups, [wanted]);
-    assert_eq!(config.sink_groups[0].processor[0].key, "type");
-    assert!(config.warnings[0].contains("\"k9\" is left out: there is no such working sink"), "{:?}", config.warnings);
-    assert!(config.warnings[1].contains("sink processors are not built in yet"), "{:?}", config.warnings);
+    let group = &config.sink_groups[0];
+    assert_eq!((group.name.as_str(), group.sinks.as_slice()), ("g1", &["k1".to_owned()][..]));
+    assert_eq!((group.processor.type_name.as_str(), group.spool.as_deref()), ("failover", Some("c9")));
+    assert_eq!(group.processor.settings[0].key, "channel");
+    assert!(config.channels.iter().any(|channel| channel.name == "c9"), "it is used");
+    assert!(config.warnings[1].contains("\"k9\" is left out: there is no such working sink"), "{:?}", config.warnings);
+    let config = changed("", "a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = k1");
+    assert_eq!(config.sink_groups[0].processor.type_name, "default");
 }
 
 #[test]

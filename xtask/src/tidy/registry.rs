@@ -1,6 +1,6 @@
 //! A component is one file or folder, and one entry in its crate's list: what the one has, the other has.
 //!
-//! A module is a component when it declares one: `pub static SPEC` in the five kinds that a configuration names, an
+//! A module is a component when it declares one: `pub static SPEC` in the six kinds that a configuration names, an
 //! `impl Output for` among the outputs. Every other module helps.
 
 use super::Finding;
@@ -8,7 +8,10 @@ use crate::tree::Tree;
 
 /// How a crate lists its components.
 struct Crate {
-    folder: &'static str,
+    /// Where they lie.
+    dir: &'static str,
+    /// The file in it that lists them.
+    list: &'static str,
     /// What makes a module a component.
     declares: &'static str,
     /// How the entry of module `$` begins in `lib.rs`.
@@ -18,12 +21,13 @@ struct Crate {
 const SPEC: &str = "pub static SPEC:";
 
 const CRATES: &[Crate] = &[
-    Crate { folder: "sources", declares: SPEC, entry: "&$::SPEC" },
-    Crate { folder: "interceptors", declares: SPEC, entry: "&$::SPEC" },
-    Crate { folder: "selectors", declares: SPEC, entry: "&$::SPEC" },
-    Crate { folder: "channels", declares: SPEC, entry: "&$::SPEC" },
-    Crate { folder: "sinks", declares: SPEC, entry: "&$::SPEC" },
-    Crate { folder: "outputs", declares: "\nimpl Output for ", entry: "pub use $::" },
+    Crate { dir: "sources/src", list: "lib.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "interceptors/src", list: "lib.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "selectors/src", list: "lib.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "channels/src", list: "lib.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "sinks/src", list: "lib.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "sinks/src/group", list: "mod.rs", declares: SPEC, entry: "&$::SPEC" },
+    Crate { dir: "outputs/src", list: "lib.rs", declares: "\nimpl Output for ", entry: "pub use $::" },
 ];
 
 /// Compares folders with lists, and files with the names that they declare.
@@ -33,7 +37,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 
 impl Crate {
     fn check(&self, tree: &Tree) -> Vec<Finding> {
-        let lib = format!("{}/src/lib.rs", self.folder);
+        let lib = format!("{}/{}", self.dir, self.list);
         let Some(list) = tree.text(&lib) else { return vec![Finding::new(lib, "there is no such file")] };
         // Without comments, so that an entry that was taken out is out.
         let list: String = list.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
@@ -41,7 +45,7 @@ impl Crate {
         let list = list.replace("r#", "");
         let (before, after) = self.entry.split_once('$').unwrap_or((self.entry, ""));
         let mut findings = Vec::new();
-        let modules = tree.modules(self.folder);
+        let modules = tree.modules(self.dir);
         let components: Vec<_> = modules.filter(|(_, _, text)| text.contains(self.declares)).collect();
         for (module, path, text) in &components {
             if !list.contains(&format!("{before}{module}{after}")) {
@@ -81,6 +85,7 @@ mod tests {
         ("selectors/src/lib.rs", ""),
         ("channels/src/lib.rs", ""),
         ("sinks/src/lib.rs", ""),
+        ("sinks/src/group/mod.rs", ""),
         ("outputs/src/lib.rs", "pub use sqlite::{Sqlite, Top};"),
         ("outputs/src/sqlite/mod.rs", "struct Sqlite;\nimpl Output for Sqlite {}"),
     ];

@@ -7,6 +7,8 @@
 //! Beside a path that runs, only what changed is built, and nothing of what runs is touched: [`Pipeline::build`] gives a
 //! plan, which the supervisor puts into force or drops.
 
+mod group;
+
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use millstream_config::{AgentConfig, ComponentConfig, PartConfig};
 use millstream_core::{
     BuiltSink, ChannelContext, ChannelRef, ChannelSpec, ComponentStatus, Error, Interceptor, Options, Reconfigure,
-    Result, Selector, SelectorSpec, SinkSpec, Source, SourceSpec, Spec, State,
+    Result, Selector, SelectorSpec, Setting, Source, SourceSpec, Spec, State,
 };
 
 use crate::metered::Metered;
@@ -85,11 +87,21 @@ pub(crate) struct SourcePart {
     pub(crate) shown: Shown,
 }
 
+/// A sink, or a group of sinks that are one.
 pub(crate) struct SinkPart {
-    pub(crate) component: Component<SinkSpec>,
+    pub(crate) full_name: String,
+    pub(crate) name: Arc<str>,
+    pub(crate) status: Arc<ComponentStatus>,
+    /// Of the sinks of a group.
+    pub(crate) members: Vec<Arc<ComponentStatus>>,
     pub(crate) sink: BuiltSink,
+    /// Builds it anew.
+    pub(crate) build: BuildSink,
     pub(crate) shown: Shown,
 }
+
+/// Builds a sink, also again after it failed.
+pub(crate) type BuildSink = Box<dyn Fn() -> Result<BuiltSink> + Send + Sync>;
 
 #[derive(Debug)]
 pub(crate) struct ChannelPart {
@@ -221,7 +233,13 @@ impl<'a> Assembly<'a> {
     }
 
     fn with_sinks(mut self) -> Self {
+        for group in self.config.sink_groups.clone() {
+            self.add_group(&group);
+        }
         for config in self.config.sinks.clone() {
+            if self.config.sink_groups.iter().any(|group| group.sinks.contains(&config.name)) {
+                continue;
+            }
             let same = self.beside.sinks.iter().any(|old| old.means_the_same_as(&config));
             let built = self.sink(&config, same && self.stays_connected(&config));
             match built {
@@ -310,10 +328,14 @@ impl<'a> Assembly<'a> {
         if stays {
             return Ok(Stage::Kept(config.clone()));
         }
-        let sink = build_sink(component.spec, &component.options, &component.full_name)?;
         let channels = config.channels.iter().map(|name| name.as_str().into()).collect();
         let shown = Shown::new(&component, &[], channels);
-        Ok(Stage::New(config.clone(), Box::new(SinkPart { component, sink, shown })))
+        let Component { full_name, name, spec, options, status } = component;
+        let place = full_name.clone();
+        let build: BuildSink = Box::new(move || guarded(&place, || (spec.build)(&options)));
+        let (sink, members) = (build()?, Vec::new());
+        let part = SinkPart { full_name, name, status, members, sink, build, shown };
+        Ok(Stage::New(config.clone(), Box::new(part)))
     }
 
     /// Finds the declaration of a component and types its settings.
@@ -342,7 +364,7 @@ impl<'a> Assembly<'a> {
         Ok((spec, options))
     }
 
-    fn typed<B>(&mut self, spec: &Spec<B>, type_place: &str, settings: &[millstream_core::Setting]) -> Result<Options> {
+    fn typed<B>(&mut self, spec: &Spec<B>, type_place: &str, settings: &[Setting]) -> Result<Options> {
         // What is missing is missed where the type was written.
         let place = type_place.strip_suffix(".type").unwrap_or(type_place);
         let (options, unknown) = Options::parse(place, spec.options, &[], settings.iter().cloned())?;
@@ -487,11 +509,6 @@ pub(crate) fn build_source(spec: &SourceSpec, options: &Options, full_name: &str
     guarded(full_name, || (spec.build)(options))
 }
 
-/// Builds a sink, also again after it failed.
-pub(crate) fn build_sink(spec: &SinkSpec, options: &Options, full_name: &str) -> Result<BuiltSink> {
-    guarded(full_name, || (spec.build)(options))
-}
-
 /// A panic while `place` is built is an error of that component alone.
 pub(crate) fn guarded<T>(place: &str, build: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|payload| Err(panicked(place, &*payload)))
@@ -504,4 +521,4 @@ pub(crate) fn panicked(place: &str, payload: &(dyn std::any::Any + Send)) -> Err
 }
 
 /// How Flume's components call the size of their batches.
-const BATCH_SIZE_KEYS: [&str; 2] = ["batchSize", "batch-size"];
+const BATCH_SIZE_KEYS: [&str; 4] = ["batchSize", "batch-size", "sink.batchSize", "hdfs.batchSize"];
