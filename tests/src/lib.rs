@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
 mod binary;
+pub mod config;
 pub mod demo;
 pub mod memory;
 pub mod peers;

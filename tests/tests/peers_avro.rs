@@ -3,102 +3,26 @@
 
 use millstream::receiver::PollReceiver;
 use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, free_port};
+use millstream_tests::config::{BATCH, Config, DEFLATE};
 use millstream_tests::demo::{Counts, different};
 use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, described, once_each};
 
 /// Bytes of the greatest body.
 const GREAT_BODY: usize = 10 << 20;
 
-const DEFLATE: &str = "compression-type = deflate\n";
-/// Events of one call of the load, and of one take of an avro sink, in the chains.
-const BATCH: u64 = 1000;
 /// Events that go through a chain.
 const MANY: usize = 100_000;
-
-/// Components of an agent `a1`, put together.
-#[derive(Default)]
-struct Config {
-    sources: Vec<String>,
-    channels: Vec<String>,
-    sinks: Vec<String>,
-    lines: String,
-}
-
-// === impl Config ===
-
-impl Config {
-    /// An avro source into the channel `c1`, with `more` of its keys.
-    fn avro(self, name: &str, port: u16, more: &str) -> Self {
-        self.source(name, &format!("type = avro\nbind = 127.0.0.1\nport = {port}\nchannels = c1\n{more}"))
-    }
-
-    fn source(mut self, name: &str, keys: &str) -> Self {
-        self.sources.push(name.to_owned());
-        self.lines += &lines("sources", name, keys);
-        self
-    }
-
-    fn memory_channel(mut self, name: &str, more: &str) -> Self {
-        self.channels.push(name.to_owned());
-        self.lines += &lines("channels", name, &format!("type = memory\n{more}"));
-        self
-    }
-
-    /// The channel `c1`.
-    fn file_channel(mut self, place: &Place) -> Self {
-        let dir = place.dir().display();
-        let keys = format!("type = file\ncheckpointDir = {dir}/checkpoint\ndataDirs = {dir}/data\nkeep-alive = 1");
-        self.channels.push("c1".to_owned());
-        self.lines += &lines("channels", "c1", &keys);
-        self
-    }
-
-    /// A Spark sink at `c1`.
-    fn spark_sink(self, port: u16) -> Self {
-        let spark = "type = org.apache.spark.streaming.flume.sink.SparkSink\nhostname = 127.0.0.1";
-        self.sink("spark", &format!("{spark}\nport = {port}\nchannel = c1\ntimeout = 5"))
-    }
-
-    /// An avro sink at `channel`, with `more` of its keys.
-    fn avro_sink(self, name: &str, channel: &str, port: u16, more: &str) -> Self {
-        let keys = format!("type = avro\nhostname = 127.0.0.1\nport = {port}\nchannel = {channel}");
-        self.sink(name, &format!("{keys}\nbatch-size = {BATCH}\n{more}"))
-    }
-
-    fn sink(mut self, name: &str, keys: &str) -> Self {
-        self.sinks.push(name.to_owned());
-        self.lines += &lines("sinks", name, keys);
-        self
-    }
-
-    /// The sinks so far in a group whose processor has these keys.
-    fn group(mut self, processor: &str) -> Self {
-        self.lines += &format!("a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = {}\n", self.sinks.join(" "));
-        self.lines += &lines("sinkgroups", "g1", processor);
-        self
-    }
-
-    fn text(self) -> String {
-        let Self { sources, channels, sinks, lines } = self;
-        let list = |group: &str, names: &[String]| format!("a1.{group} = {}\n", names.join(" "));
-        [list("sources", &sources), list("channels", &channels), list("sinks", &sinks), lines].concat()
-    }
-}
-
-fn lines(group: &str, name: &str, keys: &str) -> String {
-    keys.lines().map(|key| format!("a1.{group}.{name}.{key}\n")).collect()
-}
 
 /// From an avro source through a file channel to the avro source of the next agent.
 fn hop(place: &mut Place, next: u16) -> String {
     let avro = place.port("avro");
-    Config::default().avro("r1", avro, "").file_channel(place).avro_sink("k1", "c1", next, "").text()
+    Config::default().avro("r1", avro, "").file_channel("c1", place).avro_sink("k1", "c1", next, "").text()
 }
 
 /// From an avro source through a file channel to whom asks its Spark sink.
 fn last_hop(place: &mut Place) -> String {
     let (avro, spark) = (place.port("avro"), place.port("spark"));
-    Config::default().avro("r1", avro, "").file_channel(place).spark_sink(spark).text()
+    Config::default().avro("r1", avro, "").file_channel("c1", place).spark_sink("k1", "c1", spark).text()
 }
 
 fn poll(ports: &[u16]) -> PollReceiver {
@@ -143,7 +67,7 @@ fn everything_that_a_client_sends_arrives(class_path: ClassPath) {
             .avro("secret", secret, &server_tls)
             .avro("both", both, &format!("{DEFLATE}{server_tls}"))
             .memory_channel("c1", "capacity = 100000\ntransactionCapacity = 10000")
-            .spark_sink(place.port("spark"))
+            .spark_sink("k1", "c1", place.port("spark"))
             .text()
     });
     let mut job = WordCount::start_describing(poll(&[agent.port("spark")]));
@@ -192,7 +116,7 @@ fn a_client_is_told_that_the_channel_is_full() {
         Config::default()
             .avro("r1", avro, "")
             .memory_channel("c1", "capacity = 100\ntransactionCapacity = 100\nkeep-alive = 0")
-            .spark_sink(place.port("spark"))
+            .spark_sink("k1", "c1", place.port("spark"))
             .text()
     });
     for class_path in [ClassPath::Flume111, ClassPath::Flume19] {
@@ -279,7 +203,7 @@ fn our_sinks_reach_real_sources(version: Version, kinds: &[&'static str]) {
         let config =
             kinds.iter().fold(Config::default(), |config, &kind| config.avro(kind, place.port(kind), &of_server(kind)));
         let channel = "capacity = 100000\ntransactionCapacity = 1000\nkeep-alive = 1";
-        config.memory_channel("c1", channel).spark_sink(place.port("spark")).text()
+        config.memory_channel("c1", channel).spark_sink("k1", "c1", place.port("spark")).text()
     });
     let mut job = WordCount::start(poll(&[flume.port("spark")]));
     let _agent = OurAgent::start(|_| {
@@ -375,7 +299,7 @@ fn a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(version: Version, 
         let avro = place.port("avro");
         Config::default()
             .avro("r1", avro, "")
-            .file_channel(place)
+            .file_channel("c1", place)
             .avro_sink("k1", "c1", ends[0].port("avro"), "")
             .avro_sink("k2", "c1", ends[1].port("avro"), "")
             .group(processor)

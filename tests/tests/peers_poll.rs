@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use millstream::receiver::PollReceiver;
-use millstream_testkit::peer::{Flume, Mode, Place, RpcLoad, SparkSinkClient, SparkWordCount, Version};
+use millstream_testkit::peer::{Flume, Mode, RpcLoad, SparkSinkClient, SparkWordCount, Version};
+use millstream_tests::config::Config;
 use millstream_tests::demo::{different, oracle, spool};
 use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, once_each};
 
@@ -17,48 +18,18 @@ const POLL_BATCH: u32 = 1000;
 fn flume_with_spark_sink(version: Version) -> Flume {
     Flume::agent(version, |place| {
         let (avro, spark) = (place.port("avro"), place.port("spark"));
-        format!("{}{}", avro_into_file_channel(place, avro), spark_sink("k1", "c1", spark))
+        Config::default().avro("r1", avro, "").file_channel("c1", place).spark_sink("k1", "c1", spark).text()
     })
-}
-
-fn avro_into_file_channel(place: &Place, port: u16) -> String {
-    let dir = place.dir().display();
-    format!(
-        "a1.sources = r1\na1.channels = c1\na1.sinks = k1
-         a1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
-         a1.sources.r1.channels = c1
-         a1.channels.c1.type = file\na1.channels.c1.checkpointDir = {dir}/checkpoint
-         a1.channels.c1.dataDirs = {dir}/data\na1.channels.c1.transactionCapacity = 1000
-         a1.channels.c1.keep-alive = 1\n"
-    )
-}
-
-fn spark_sink(name: &str, channel: &str, port: u16) -> String {
-    format!(
-        "a1.sinks.{name}.type = org.apache.spark.streaming.flume.sink.SparkSink\na1.sinks.{name}.channel = {channel}
-         a1.sinks.{name}.hostname = 127.0.0.1\na1.sinks.{name}.port = {port}\na1.sinks.{name}.timeout = 2\n"
-    )
 }
 
 /// An agent of ours that spools into one file channel and Spark sink for each of `sinks`.
 fn our_agent_with_spark_sinks(sinks: &[&'static str]) -> OurAgent {
     OurAgent::start(|place| {
-        let dir = place.dir().display().to_string();
-        std::fs::create_dir_all(place.path("spool")).unwrap();
-        let names = sinks.join(" ");
-        let mut text = format!(
-            "a1.sources = r1\na1.channels = {names}\na1.sinks = {names}
-             a1.sources.r1.type = spooldir\na1.sources.r1.spoolDir = {dir}/spool\na1.sources.r1.pollDelay = 20
-             a1.sources.r1.channels = {names}\n"
-        );
-        for &sink in sinks {
-            text += &format!(
-                "a1.channels.{sink}.type = file\na1.channels.{sink}.checkpointDir = {dir}/{sink}/checkpoint
-                 a1.channels.{sink}.dataDirs = {dir}/{sink}/data\n"
-            );
-            text += &spark_sink(sink, sink, place.port(sink));
-        }
-        text
+        let config = Config::default().spool(place, &sinks.join(" "));
+        let with_sink = |config: Config, &sink: &&'static str| {
+            config.file_channel(sink, place).spark_sink(sink, sink, place.port(sink))
+        };
+        sinks.iter().fold(config, with_sink).text()
     })
 }
 

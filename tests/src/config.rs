@@ -1,0 +1,94 @@
+//! Properties of agents, for the real Flume and for ours alike.
+
+use millstream_testkit::peer::Place;
+
+/// Most events of one call of an avro sink.
+pub const BATCH: u64 = 1000;
+/// Of an avro source and of who sends to it.
+pub const DEFLATE: &str = "compression-type = deflate\n";
+
+/// Components of an agent `a1`, put together.
+#[derive(Debug, Default)]
+pub struct Config {
+    sources: Vec<String>,
+    channels: Vec<String>,
+    sinks: Vec<String>,
+    lines: String,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// An avro source into the channel `c1`, with `more` of its keys.
+    pub fn avro(self, name: &str, port: u16, more: &str) -> Self {
+        self.source(name, &format!("type = avro\nbind = 127.0.0.1\nport = {port}\nchannels = c1\n{more}"))
+    }
+
+    /// A source that spools `spool` of the place, which is made, into these channels.
+    pub fn spool(self, place: &Place, channels: &str) -> Self {
+        let dir = place.path("spool");
+        std::fs::create_dir_all(&dir).unwrap();
+        let keys = format!("type = spooldir\nspoolDir = {}\npollDelay = 20\nchannels = {channels}", dir.display());
+        self.source("r1", &keys)
+    }
+
+    /// A source with these keys.
+    pub fn source(mut self, name: &str, keys: &str) -> Self {
+        self.sources.push(name.to_owned());
+        self.lines += &lines("sources", name, keys);
+        self
+    }
+
+    /// A memory channel, with `more` of its keys.
+    pub fn memory_channel(mut self, name: &str, more: &str) -> Self {
+        self.channels.push(name.to_owned());
+        self.lines += &lines("channels", name, &format!("type = memory\n{more}"));
+        self
+    }
+
+    /// A file channel in a directory of its own.
+    pub fn file_channel(mut self, name: &str, place: &Place) -> Self {
+        let dir = place.path(name).display().to_string();
+        let keys = format!("type = file\ncheckpointDir = {dir}/checkpoint\ndataDirs = {dir}/data\nkeep-alive = 1");
+        self.channels.push(name.to_owned());
+        self.lines += &lines("channels", name, &keys);
+        self
+    }
+
+    /// A Spark sink at `channel`; what a peer holds for 2 s goes to another.
+    pub fn spark_sink(self, name: &str, channel: &str, port: u16) -> Self {
+        let spark = "type = org.apache.spark.streaming.flume.sink.SparkSink\nhostname = 127.0.0.1";
+        self.sink(name, &format!("{spark}\nport = {port}\nchannel = {channel}\ntimeout = 2"))
+    }
+
+    /// An avro sink at `channel`, with `more` of its keys.
+    pub fn avro_sink(self, name: &str, channel: &str, port: u16, more: &str) -> Self {
+        let keys = format!("type = avro\nhostname = 127.0.0.1\nport = {port}\nchannel = {channel}");
+        self.sink(name, &format!("{keys}\nbatch-size = {BATCH}\n{more}"))
+    }
+
+    /// A sink with these keys.
+    pub fn sink(mut self, name: &str, keys: &str) -> Self {
+        self.sinks.push(name.to_owned());
+        self.lines += &lines("sinks", name, keys);
+        self
+    }
+
+    /// The sinks so far in a group whose processor has these keys.
+    pub fn group(mut self, processor: &str) -> Self {
+        self.lines += &format!("a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = {}\n", self.sinks.join(" "));
+        self.lines += &lines("sinkgroups", "g1", processor);
+        self
+    }
+
+    /// The properties.
+    pub fn text(self) -> String {
+        let Self { sources, channels, sinks, lines } = self;
+        let list = |group: &str, names: &[String]| format!("a1.{group} = {}\n", names.join(" "));
+        [list("sources", &sources), list("channels", &channels), list("sinks", &sinks), lines].concat()
+    }
+}
+
+fn lines(group: &str, name: &str, keys: &str) -> String {
+    keys.lines().map(|key| format!("a1.{group}.{name}.{key}\n")).collect()
+}

@@ -1,0 +1,147 @@
+//! Agents that push to a stream, the real ones to ours and ours to Spark's.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+
+use millstream::receiver::PushReceiver;
+use millstream_testkit::peer::{Flume, Mode, RpcLoad, SparkWordCount, Version, free_port};
+use millstream_tests::config::{BATCH, Config, DEFLATE};
+use millstream_tests::demo::{Counts, different, oracle, spool};
+use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, once_each};
+use millstream_tests::until_true;
+
+fn receiver(port: u16, decompress: bool) -> PushReceiver {
+    PushReceiver { decompress, ..PushReceiver::new("127.0.0.1", port) }
+}
+
+/// An agent of Flume that pushes everything to both ports, compressed to the second.
+fn flume_that_pushes(version: Version, plain: u16, small: u16) -> Flume {
+    Flume::agent(version, |place| {
+        let source = format!("type = avro\nbind = 127.0.0.1\nport = {}\nchannels = plain small", place.port("avro"));
+        Config::default()
+            .source("r1", &source)
+            .file_channel("plain", place)
+            .file_channel("small", place)
+            .avro_sink("plain", "plain", plain, "")
+            .avro_sink("small", "small", small, DEFLATE)
+            .text()
+    })
+}
+
+fn load(flume: &Flume, count: usize) -> RpcLoad {
+    let properties = format!("hosts = h1\nhosts.h1 = 127.0.0.1:{}\n", flume.port("avro"));
+    let step = format!("count={count},batch={BATCH}");
+    RpcLoad::start(Version::V1_9.client(), flume.place().dir(), &properties, &[&step])
+}
+
+fn every_event_that_a_real_agent_pushes_is_counted_once(version: Version) {
+    let (plain, small) = (free_port(), free_port());
+    let mut jobs = [WordCount::start(receiver(plain, false)), WordCount::start(receiver(small, true))];
+    let flume = flume_that_pushes(version, plain, small);
+    let sent = once_each(load(&flume, 10_000).finish());
+    assert_eq!(sent.len(), 10_000);
+    for job in &mut jobs {
+        job.until_totals("all are counted", |totals| totals.len() == sent.len());
+        assert_eq!(different(&sent, &job.stop()), None);
+    }
+}
+
+#[test]
+fn every_event_that_an_agent_of_flume_1_11_pushes_is_counted_once() {
+    every_event_that_a_real_agent_pushes_is_counted_once(Version::V1_11);
+}
+
+#[test]
+fn every_event_that_an_agent_of_flume_1_9_pushes_is_counted_once() {
+    every_event_that_a_real_agent_pushes_is_counted_once(Version::V1_9);
+}
+
+#[test]
+fn a_real_agent_goes_on_where_it_was_when_a_job_is_started_again() {
+    let (plain, small) = (free_port(), free_port());
+    let mut jobs = [WordCount::start(receiver(plain, false)), WordCount::start(receiver(small, true))];
+    let flume = flume_that_pushes(Version::V1_11, plain, small);
+    let mut load = load(&flume, 50_000);
+    load.until_acknowledged(10_000);
+    for (job, (port, decompress)) in jobs.iter_mut().zip([(plain, false), (small, true)]) {
+        job.until_totals("some are counted", |totals| totals.len() > 1_000);
+        job.stop();
+        job.start_again(receiver(port, decompress));
+    }
+    let sent = once_each(load.finish());
+    for job in &mut jobs {
+        job.until_totals("all are counted", |totals| totals.len() == sent.len());
+        // The batch whose answer was under way.
+        assert_at_least_once(&sent, &job.stop(), BATCH);
+    }
+}
+
+/// Words that come in different numbers, in five files.
+fn spool_words(dir: &Path, round: &str) {
+    for file in 0..5 {
+        let line = |line| format!("{round}{file} line{line} w{} w{}\n", line % 97, (line * 7 + file) % 1013);
+        spool(dir, &format!("{round}{file}"), (0..2_000).map(line).collect::<String>());
+    }
+}
+
+/// What was put into the spool, by `tr | sort | uniq -c`, once all of it is read.
+fn spooled(agent: &OurAgent) -> Counts {
+    let dir = agent.place().path("spool");
+    let files = || std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let completed = |path: &Path| path.extension().is_some_and(|extension| extension == "COMPLETED");
+    until_true("all files are read", || files().all(|path| completed(&path)));
+    oracle(files())
+}
+
+fn events(counts: &Counts) -> u64 {
+    counts.values().sum()
+}
+
+#[test]
+fn real_spark_counts_the_same_totals_of_what_our_agent_pushes_as_our_job() {
+    let [ours, sparks, decompressing] = [(), (), ()].map(|()| free_port());
+    let agent = OurAgent::start(|place| {
+        Config::default()
+            .spool(place, "c1 c2 c3")
+            .file_channel("c1", place)
+            .file_channel("c2", place)
+            .file_channel("c3", place)
+            .avro_sink("k1", "c1", ours, "")
+            .avro_sink("k2", "c2", sparks, "")
+            .avro_sink("k3", "c3", decompressing, DEFLATE)
+            .text()
+    });
+    // The agent is there first, and has something for everybody.
+    spool_words(&agent.place().path("spool"), "early");
+    let mut job = WordCount::start(receiver(ours, false));
+    let mut spark = SparkWordCount::start(Mode::Push, &[sparks]);
+    let mut inflating = SparkWordCount::start(Mode::PushDeflate, &[decompressing]);
+    spool_words(&agent.place().path("spool"), "late");
+    let wanted = spooled(&agent);
+    job.until_totals("we counted all", |totals| events(totals) >= events(&wanted));
+    assert_eq!(different(&wanted, &job.stop()), None);
+    for spark in [&mut spark, &mut inflating] {
+        spark.until_totals("spark counted all", |totals| events(totals) >= events(&wanted));
+        assert_eq!(different(&wanted, &spark.totals()), None);
+    }
+}
+
+#[test]
+fn our_agent_waits_for_real_spark_that_is_killed_and_pushes_on_when_it_is_back() {
+    let port = free_port();
+    let agent = OurAgent::start(|place| {
+        Config::default().spool(place, "c1").file_channel("c1", place).avro_sink("k1", "c1", port, "").text()
+    });
+    let dir = agent.place().path("spool");
+    let mut spark = SparkWordCount::start(Mode::Push, &[port]);
+    spool_words(&dir, "before");
+    let wanted = spooled(&agent);
+    // Spark says OK to what it has in memory only, so nothing may be under way when it is killed.
+    spark.until_totals("spark counted all", |totals| events(totals) >= events(&wanted));
+    spark.kill();
+    spool_words(&dir, "meanwhile");
+    let wanted = spooled(&agent);
+    spark.start_again();
+    spark.until_totals("spark counted the rest", |totals| events(totals) >= events(&wanted));
+    assert_eq!(different(&wanted, &spark.totals()), None);
+}
