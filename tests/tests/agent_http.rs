@@ -104,6 +104,38 @@ fn flumes_json_counts_every_event_at_every_station() {
     agent.stop().expect_code(0);
 }
 
+/// See `tests/golden/monitoring/flume.conf`.
+#[test]
+fn every_component_has_the_attributes_that_the_real_flume_shows() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/monitoring");
+    let recorded: Value = serde_json::from_slice(&std::fs::read(golden.join("metrics.json")).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (file, place) = (golden.join("flume.conf").display().to_string(), format!("-Ddir={}", dir.path().display()));
+    let own = ["agent", "-n", "a1", "-f", &file, &place, "-Da1.sources.r2.port=0"];
+    let agent = Process::start(own.iter().chain(&MONITORED));
+    let address = address(&agent);
+    agent.until_true("all delivered", || metrics(&address)["CHANNEL.c1"]["EventTakeSuccessCount"] == "50");
+    let metrics = metrics(&address);
+    let members = |component: &Value| component.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for (name, component) in recorded.as_object().unwrap() {
+        assert_eq!(members(&metrics[name]), members(component), "{name}");
+        assert!(metrics[name].as_object().unwrap().values().all(Value::is_string), "{name}: {metrics:#}");
+    }
+    // What depends neither on the time nor on a peer that is not there is the same, too.
+    let same = |name: &str, attributes: &[&str]| {
+        for attribute in attributes {
+            assert_eq!(metrics[name][*attribute], recorded[name][*attribute], "{name}.{attribute}");
+        }
+    };
+    let puts = ["EventPutAttemptCount", "EventPutSuccessCount", "EventTakeSuccessCount", "StopTime", "Type"];
+    let fill = ["ChannelSize", "ChannelCapacity", "ChannelFillPercentage"];
+    same("CHANNEL.c1", &[&puts[..], &fill].concat());
+    same("CHANNEL.c2", &[&puts[..], &fill, &["Open", "Closed", "Unhealthy", "CheckpointWriteErrorCount"]].concat());
+    same("SOURCE.r1", &["EventAcceptedCount", "AppendBatchAcceptedCount", "ChannelWriteFail", "EventReadFail", "Type"]);
+    same("SINK.k2", &["EventDrainSuccessCount", "ConnectionCreatedCount", "Type"]);
+    agent.stop().expect_code(0);
+}
+
 #[test]
 fn a_reporter_that_is_not_built_in_is_told_and_the_agent_works() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! The HTTP server: small answers to `GET`, nothing that changes anything.
+//! The HTTP server: small answers, and nothing that changes anything.
 //!
 //! A client gets 10 s to ask and a connection lives 5 minutes at most; more than 64 connections wait. So whoever is slow or
 //! hostile costs a bounded amount and stops nobody's events. A port in use is told once and waited for.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -108,15 +108,10 @@ async fn talk(stream: TcpStream, status: Arc<Status>) {
     }
 }
 
-/// The answer to one request. Paths are compared without regard to case, as Flume does for `/metrics`.
+/// The answer to one request. As in Flume, `/metrics` may be written in any case, and every method but two is a `GET`.
 fn answer<B>(request: &Request<B>, status: &Arc<Status>) -> Response<Full<Bytes>> {
     if matches!(*request.method(), Method::TRACE | Method::OPTIONS) {
         return text(StatusCode::FORBIDDEN, "not allowed\n");
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
-        refused.headers_mut().insert(ALLOW, hyper::header::HeaderValue::from_static("GET, HEAD"));
-        return refused;
     }
     match request.uri().path().to_ascii_lowercase().as_str() {
         "/" => with_type(StatusCode::OK, "text/html;charset=utf-8", INDEX),
