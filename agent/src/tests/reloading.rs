@@ -235,6 +235,29 @@ async fn a_path_that_is_taken_out_delivers_first_and_one_that_is_put_in_runs() {
 }
 
 #[tokio::test]
+async fn a_source_that_changes_in_the_middle_of_a_file_goes_on_where_it_was() {
+    let (probe, dir) = (Probe::new("mid_file", []), tempfile::tempdir().unwrap());
+    let spool = dir.path().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    std::fs::write(spool.join("lines"), numbers(50_000).join("\n") + "\n").unwrap();
+    let source = format!(
+        "a1.sources.r1.type = spooldir\na1.sources.r1.spoolDir = {}\na1.sources.r1.batchSize = 100",
+        spool.display()
+    );
+    let config = counting(&probe, &file_channel(dir.path(), &source));
+    let file = File::new(&config);
+    let mut agent = file.start().await;
+    for round in 1..=3 {
+        probe.until_delivered(round * 1000).await;
+        file.write(&format!("{config}\na1.sources.r1.pollDelay = {round}00"));
+        assert_eq!(agent.reload().await.unwrap(), changes(&["a1.sources.r1"], &[], &[]));
+    }
+    probe.until_delivered(50_000).await;
+    agent.stop().await.unwrap();
+    assert!(probe.delivered() == numbers(50_000), "in order, none missing, none twice");
+}
+
+#[tokio::test]
 async fn what_failed_for_good_is_started_again() {
     let probe = Probe::new("again", [Act::Fail(Error::mismatch("probe", "not mine"))]);
     let file = File::new(&counting(&probe, ""));
