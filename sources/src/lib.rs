@@ -25,6 +25,7 @@ pub mod syslogudp;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
+pub mod thrift;
 mod window;
 
 use millstream_core::SourceSpec;
@@ -34,6 +35,7 @@ pub static SOURCES: &[&SourceSpec] = &[
     &spooldir::SPEC,
     &taildir::SPEC,
     &avro::SPEC,
+    &thrift::SPEC,
     &netcat::SPEC,
     &netcatudp::SPEC,
     &exec::SPEC,

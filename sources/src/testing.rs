@@ -99,10 +99,10 @@ impl Peer {
     }
 
     /// So many bytes.
-    pub(crate) async fn bytes(&mut self, count: usize) -> String {
+    pub(crate) async fn raw(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         timeout(PATIENCE, self.0.read_exact(&mut bytes)).await.expect("answered in time").unwrap();
-        String::from_utf8(bytes).unwrap()
+        bytes
     }
 
     /// Everything that comes until the connection is closed.

@@ -5,7 +5,8 @@
 //! list of buffers for a vectored write.
 //!
 //! **Invariant:** decoding outside bytes never panics, never reads past the end, and never allocates from a length that
-//! was only claimed. See `docs/formats/avro-rpc.md` for the formats.
+//! was only claimed. See `docs/formats/avro-rpc.md` and
+//! `docs/formats/thrift.md` for the formats.
 
 pub mod avro_event;
 pub mod avro_rpc;
@@ -15,6 +16,7 @@ pub mod names;
 pub mod netty;
 pub mod reader;
 pub mod spark_sink;
+pub mod thrift;
 pub mod writer;
 
 pub use error::WireError;

@@ -171,6 +171,11 @@ impl<'a> Reader<'a> {
         Ok(Some(count.unsigned_abs()))
     }
 
+    /// Passes over so many bytes, or all that are left.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        self.at += bytes.min(self.remaining());
+    }
+
     /// Checks that nothing is left.
     ///
     /// # Errors

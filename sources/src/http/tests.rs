@@ -28,7 +28,7 @@ async fn answer(peer: &mut Peer) -> (u16, String) {
         }
         length = line.strip_prefix("content-length: ").map_or(length, |text| text.trim().parse().unwrap());
     }
-    (status, peer.bytes(length).await)
+    (status, String::from_utf8(peer.raw(length).await).unwrap())
 }
 
 const JSON: &str = "POST /any/path HTTP/1.1\r\nContent-Type: application/json";

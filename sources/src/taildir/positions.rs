@@ -1,14 +1,8 @@
 //! The position file, which Flume reads and writes too, and the record beside it.
 //!
-//! # Layout
-//! The position file is Flume's: `[{"inode":2496,"pos":12,"file":"/abs/path"}]`, one entry for each file that matches.
-//! The record, `<positionFile>.millstream`, is JSON too: `version` 1; `written`, the CRC-32C of the position file before
-//! and after the write that it belongs to; `files`, and `gone` for files that match no more: `origin` (the identity under
-//! which channels know the file), `inode`, `file`, `pos`, `len` (bytes seen) and `print` (sums of the first bytes and of
-//! those before `pos`).
-//!
-//! Both are replaced as a whole, the record first: whichever of the two writes a crash prevents, `written` tells whether
-//! the position file is ours or was changed by someone else, a Flume agent that ran in between.
+//! Byte by byte in `docs/formats/taildir.md`. Both are replaced as a whole, the record first: whichever of the two writes a
+//! crash prevents, the record tells whether the position file is ours or was changed by someone else, a Flume agent that ran
+//! in between.
 
 use std::fmt;
 use std::io::ErrorKind;
