@@ -1,5 +1,5 @@
 //! `examples/spool2hdfs.properties`: lines from a spool into files of the day and hour.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

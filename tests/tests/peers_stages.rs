@@ -1,0 +1,196 @@
+//! Interceptors, selectors and serializers beside Flume's own: the same properties, the same input, the outputs compared.
+//!
+//! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use apache_avro::Reader;
+use apache_avro::types::Value;
+use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_tests::peers::OurAgent;
+use millstream_tests::until_true;
+
+/// Headers and body of an event.
+type Event = (BTreeMap<String, String>, String);
+
+/// An agent that reads a spool with `lines`, and writes what comes through c1 as text, through c2 with headers, through
+/// c3 as a container.
+fn agent(place: &mut Place, lines: &str, stages: &str) -> String {
+    for dir in ["spool", "out1", "out2", "out3"] {
+        fs::create_dir_all(place.path(dir)).unwrap();
+    }
+    fs::write(place.path("spool/lines"), lines).unwrap();
+    let mut text = format!(
+        "a1.sources = r1\na1.channels = c1 c2 c3\na1.sinks = k1 k2 k3\na1.sources.r1.type = spooldir\n\
+         a1.sources.r1.spoolDir = {}\na1.sources.r1.channels = c1 c2 c3\n{stages}",
+        place.path("spool").display()
+    );
+    let serializers = ["text", "header_and_text", "avro_event"];
+    for (number, serializer) in (1..).zip(serializers) {
+        let dir = place.path(&format!("out{number}"));
+        text.push_str(&format!(
+            "a1.channels.c{number}.type = memory\na1.channels.c{number}.capacity = 10000\n\
+             a1.sinks.k{number}.type = file_roll\na1.sinks.k{number}.channel = c{number}\n\
+             a1.sinks.k{number}.sink.directory = {}\na1.sinks.k{number}.sink.rollInterval = 0\n\
+             a1.sinks.k{number}.sink.serializer = {serializer}\n",
+            dir.display()
+        ));
+    }
+    text.push_str("a1.sinks.k3.sink.serializer.compressionCodec = deflate\n");
+    text
+}
+
+/// What stands in the files of a directory, in the order of their names.
+fn content(dir: &Path) -> Vec<Vec<u8>> {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.into_iter().map(|file| fs::read(file).unwrap()).filter(|content| !content.is_empty()).collect()
+}
+
+/// What an agent has written.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Written {
+    texts: Vec<String>,
+    with_headers: Vec<Event>,
+    records: Vec<Event>,
+}
+
+// === impl Written ===
+
+impl Written {
+    fn of(place: &Place) -> Self {
+        let lines = |dir| {
+            let text = content(&place.path(dir)).concat();
+            String::from_utf8(text).unwrap().split_terminator('\n').map(str::to_owned).collect::<Vec<_>>()
+        };
+        Self {
+            texts: lines("out1"),
+            with_headers: lines("out2").iter().map(|line| event(line)).collect(),
+            records: content(&place.path("out3")).iter().flat_map(|container| records(container)).collect(),
+        }
+    }
+
+    fn events(&self) -> usize {
+        self.texts.len() + self.with_headers.len() + self.records.len()
+    }
+}
+
+/// Reads `{k=v, k2=v2} body`; Flume has the headers in the order of a hash table.
+fn event(line: &str) -> Event {
+    let (headers, body) = line.strip_prefix('{').unwrap().split_once("} ").unwrap();
+    let headers = headers.split(", ").filter_map(|header| header.split_once('='));
+    (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body.to_owned())
+}
+
+/// Reads a container as far as it is written.
+fn records(container: &[u8]) -> Vec<Event> {
+    let Ok(reader) = Reader::new(container) else { return Vec::new() };
+    let record = |value| {
+        let Value::Record(fields) = value else { panic!("{value:?}") };
+        let mut fields = fields.into_iter().map(|(_, value)| value);
+        let (Some(Value::Map(headers)), Some(Value::Bytes(body))) = (fields.next(), fields.next()) else {
+            panic!("other fields")
+        };
+        let header = |(key, value)| match value {
+            Value::String(text) => (key, text),
+            other => panic!("{other:?}"),
+        };
+        (headers.into_iter().map(header).collect(), String::from_utf8(body).unwrap())
+    };
+    reader.map_while(Result::ok).map(record).collect()
+}
+
+/// Runs both; gives what both have written once each has `events` in all.
+#[track_caller]
+fn side_by_side(lines: &str, stages: &str, events: usize) -> Written {
+    let mut ours = OurAgent::start(|place| agent(place, lines, stages));
+    let mut theirs = Flume::agent(Version::V1_11, |place| agent(place, lines, stages));
+    until_true("both have read", || {
+        [ours.place(), theirs.place()].iter().all(|place| place.path("spool/lines.COMPLETED").exists())
+    });
+    until_true("both have written", || {
+        [ours.place(), theirs.place()].iter().all(|place| Written::of(place).events() >= events)
+    });
+    ours.stop();
+    theirs.stop();
+    let (mut ours, mut theirs) = (Written::of(ours.place()), Written::of(theirs.place()));
+    // Of one batch, Flume puts those events last for which the channel is optional.
+    ours.with_headers.sort();
+    theirs.with_headers.sort();
+    assert_eq!(ours, theirs, "ours is left, Flume's is right");
+    assert_eq!(ours.events(), events, "{ours:?}");
+    ours
+}
+
+const LINES: &str = "\
+2014-03-01 12:30:05,250 ERROR [web-1] disk /dev/sda1 failed\n\
+2014-03-01 12:30:06,000 WARN [web-2] 20 % left\n\
+no match here\n\
+\n\
+2014-03-30 02:30:00,000 INFO [web-3] user=joe password=secret42 tel=555-1234\n\
+2014-03-01 12:30:07,999 ERROR [wéb-4] caf\u{e9} \u{1f600} $1 \\ end\n\
+2014-03-01 12:30:08,000 DEBUG [web-5] dropped\n\
+2014-03-01 12:30:09,000 warn [web-6] in small letters\n\
+2014-03-01 12:30:10,001 WARN [] \"quoted\" <a> {b} k=v\n";
+
+/// Every interceptor; then level ERROR to c1 and c3, WARN to c2, others to c3, and INFO to c2 too.
+const STAGES: &str = "\
+a1.sources.r1.interceptors = dc dc2 host drop fields mask strip clean stamp gone\n\
+a1.sources.r1.interceptors.dc.type = static\n\
+a1.sources.r1.interceptors.dc.key = dc\n\
+a1.sources.r1.interceptors.dc.value = north 1\n\
+a1.sources.r1.interceptors.dc2.type = static\n\
+a1.sources.r1.interceptors.dc2.key = dc\n\
+a1.sources.r1.interceptors.dc2.value = south\n\
+a1.sources.r1.interceptors.host.type = host\n\
+a1.sources.r1.interceptors.host.hostHeader = from\n\
+a1.sources.r1.interceptors.drop.type = regex_filter\n\
+a1.sources.r1.interceptors.drop.regex = \\\\bDEBUG\\\\b\n\
+a1.sources.r1.interceptors.drop.excludeEvents = true\n\
+a1.sources.r1.interceptors.fields.type = regex_extractor\n\
+a1.sources.r1.interceptors.fields.regex = ^(\\\\S+ \\\\S+) (\\\\w+) \\\\[(.*?)\\\\]\n\
+a1.sources.r1.interceptors.fields.serializers = at level host\n\
+a1.sources.r1.interceptors.fields.serializers.at.type = org.apache.flume.interceptor.RegexExtractorInterceptorPassThroughSerializer\n\
+a1.sources.r1.interceptors.fields.serializers.at.name = at\n\
+a1.sources.r1.interceptors.fields.serializers.level.name = level\n\
+a1.sources.r1.interceptors.fields.serializers.host.type = DEFAULT\n\
+a1.sources.r1.interceptors.fields.serializers.host.name = host\n\
+a1.sources.r1.interceptors.mask.type = search_replace\n\
+a1.sources.r1.interceptors.mask.searchPattern = (password|tel)=(\\\\w)[^ ]*\n\
+a1.sources.r1.interceptors.mask.replaceString = $1=$2\\\\$*\n\
+a1.sources.r1.interceptors.strip.type = search_replace\n\
+a1.sources.r1.interceptors.strip.searchPattern = ^\\\\S+ \\\\S+ |\\\\s*$\n\
+a1.sources.r1.interceptors.clean.type = remove_header\n\
+a1.sources.r1.interceptors.clean.fromList = nothing; at\n\
+a1.sources.r1.interceptors.clean.fromListSeparator = ;\\\\s*\n\
+a1.sources.r1.interceptors.stamp.type = timestamp\n\
+a1.sources.r1.interceptors.gone.type = remove_header\n\
+a1.sources.r1.interceptors.gone.matching = time.*\n\
+a1.sources.r1.selector.type = multiplexing\n\
+a1.sources.r1.selector.header = level\n\
+a1.sources.r1.selector.mapping.ERROR = c1 c3\n\
+a1.sources.r1.selector.mapping.WARN = c2\n\
+a1.sources.r1.selector.default = c3\n\
+a1.sources.r1.selector.optional.INFO = c2 c3\n\
+a1.sources.r1.selector.optional.WARN = c2\n";
+
+#[test]
+fn every_interceptor_the_multiplexing_selector_and_every_serializer_do_what_flume_does() {
+    // c1: 2 errors; c2: 2 warnings and 1 info; c3: 2 errors, 4 others.
+    let written = side_by_side(LINES, STAGES, 11);
+    assert_eq!(written.texts.len(), 2);
+    assert_eq!(written.with_headers.len(), 3);
+    assert_eq!(written.records.len(), 6);
+    let masked = &written.with_headers.iter().find(|(headers, _)| headers["level"] == "INFO").unwrap().1;
+    assert_eq!(masked, "INFO [web-3] user=joe password=s$* tel=5$*");
+}
+
+#[test]
+fn what_is_replicated_is_the_same_in_every_channel() {
+    let lines: String = (0..1000).map(|number| format!("line {number} \t with\u{b7}\u{4e16}\n")).collect();
+    let written = side_by_side(&lines, "a1.sources.r1.selector.optional = c2\n", 3000);
+    assert_eq!(written.texts.len(), 1000);
+}
