@@ -121,8 +121,9 @@ impl AgentBuilder {
         let watch = ConfigWatch::of(blueprint.config_files());
         // Channels read their logs here, which may take a while.
         let built = tokio::task::spawn_blocking(move || {
-            let pipeline = blueprint.build(&Beside::default())?;
-            Ok((blueprint, pipeline))
+            let built = blueprint.build(&Beside::default());
+            tell(built.as_ref().map_or_else(|(_, warnings)| warnings, |pipeline| &pipeline.config.warnings));
+            built.map(|pipeline| (blueprint, pipeline)).map_err(|(error, _)| error)
         });
         let (blueprint, pipeline) = built.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(payload) => Err(panicked("the configuration", &*payload)),
@@ -167,20 +168,13 @@ impl Blueprint {
         Pipeline::look(config, &self.registry, &self.home)
     }
 
-    /// Reads the configuration and builds its path, beside one that runs; warnings are logged.
+    /// Reads the configuration and builds its path, beside one that runs.
     ///
     /// # Errors
-    /// Also when nothing of it can be built.
-    pub(crate) fn build(&self, beside: &Beside) -> Result<Pipeline> {
-        let built = Pipeline::build(self.read()?, &self.registry, &self.home, beside);
-        let warnings = match &built {
-            Ok(pipeline) => &pipeline.config.warnings,
-            Err((_, warnings)) => warnings,
-        };
-        for warning in warnings {
-            tracing::warn!(%warning, "configuration");
-        }
-        built.map_err(|(error, _)| error)
+    /// Also when nothing of it can be built; and the warnings.
+    pub(crate) fn build(&self, beside: &Beside) -> Result<Pipeline, (Error, Vec<String>)> {
+        let config = self.read().map_err(|error| (error, Vec::new()))?;
+        Pipeline::build(config, &self.registry, &self.home, beside)
     }
 
     /// The files that it is read from.
@@ -195,6 +189,13 @@ impl Blueprint {
     pub(crate) fn files(&self) -> String {
         let files: Vec<String> = self.config_files().map(|file| file.display().to_string()).collect();
         if files.is_empty() { "the configuration".to_owned() } else { files.join(", ") }
+    }
+}
+
+/// Logs what is wrong with a configuration and does not keep it from running.
+pub(crate) fn tell(warnings: &[String]) {
+    for warning in warnings {
+        tracing::warn!(%warning, "configuration");
     }
 }
 

@@ -22,6 +22,7 @@ use millstream_config::ComponentConfig;
 use millstream_core::{ChannelRef, Error, Limit, Result, State};
 use tokio::time::{Instant, sleep};
 
+use crate::builder::tell;
 use crate::pipeline::{Beside, ChannelDraft, ChannelPart, ChannelStage, Pipeline, Refused, Stage, panicked};
 use crate::supervisor::{Running, RunningAgent, RunningChannel, drain, finish};
 
@@ -62,16 +63,14 @@ impl RunningAgent {
     pub async fn reload(&mut self) -> Result<Changes> {
         let (blueprint, beside) = (Arc::clone(&self.blueprint), self.beside());
         let planned = tokio::task::spawn_blocking(move || {
-            let pipeline = blueprint.build(&beside)?;
+            let pipeline = blueprint.build(&beside).map_err(|(error, _)| error)?;
             let reasons = pipeline.newly_broken(&beside);
             if reasons.is_empty() {
+                tell(&pipeline.config.warnings);
                 return Ok(pipeline);
             }
             pipeline.give_up();
-            Err(Error::config(
-                blueprint.files(),
-                format!("the old one goes on, as this is wrong:\n  {}", reasons.join("\n  ")),
-            ))
+            Err(Error::config(blueprint.files(), reasons.join("; ")))
         });
         let pipeline = planned.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(payload) => Err(panicked("the configuration", &*payload)),
