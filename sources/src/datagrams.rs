@@ -11,7 +11,7 @@ use bytes::Bytes;
 use millstream_core::{Batch, Error, MetricName, Result, SourceContext};
 use tokio::net::UdpSocket;
 
-use crate::window::{Progress, Window};
+use crate::window::{Progress, Window, together};
 
 /// What came together.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Receiver {
             if stop.is_stopped() {
                 return Ok(None);
             }
-            let datagrams = take(&self.socket)?;
+            let datagrams = take(&self.socket, together(cx, TOGETHER))?;
             if !datagrams.each.is_empty() {
                 return Ok(Some(datagrams));
             }
@@ -101,10 +101,10 @@ impl Receiver {
     }
 }
 
-/// What is there.
-fn take(socket: &UdpSocket) -> Result<Datagrams> {
+/// What is there, at most so many.
+fn take(socket: &UdpSocket, most: usize) -> Result<Datagrams> {
     let (mut bytes, mut each) = (Vec::<u8>::new(), Vec::new());
-    while each.len() < TOGETHER && bytes.len() < TOGETHER_BYTES {
+    while each.len() < most && bytes.len() < TOGETHER_BYTES {
         let start = bytes.len();
         bytes.reserve(MOST_BYTES);
         match socket.try_recv_buf_from(&mut bytes) {

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use crate::charset::{Decoder, Policy};
 use crate::line::units;
 use crate::socket::{self, Inbox, MEMORY_BYTES, Memory, stored};
+use crate::window::together;
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -122,10 +123,11 @@ impl Talk {
         let failed = |action| move |error| Error::net(action, peer, error);
         let mut stop = cx.stop.clone();
         let mut inbox = Inbox::new(memory);
+        let most_events = together(&cx, MOST_EVENTS);
         // No newline is before here.
         let mut searched = 0;
         loop {
-            match self.heard(&inbox.bytes, searched) {
+            match self.heard(&inbox.bytes, searched, most_events) {
                 Said::Lines(lines, end) => {
                     searched = 0;
                     let bytes = inbox.take(end).freeze();
@@ -163,13 +165,13 @@ impl Talk {
         }
     }
 
-    fn heard(&self, bytes: &[u8], searched: usize) -> Said {
+    fn heard(&self, bytes: &[u8], searched: usize, most_events: usize) -> Said {
         if bytes.len() < self.most_units && memchr::memchr(b'\n', &bytes[searched..]).is_none() {
             return Said::Unfinished;
         }
         let mut lines = Vec::new();
         let mut start = 0;
-        for newline in memchr::memchr_iter(b'\n', bytes).take(MOST_EVENTS) {
+        for newline in memchr::memchr_iter(b'\n', bytes).take(most_events) {
             if self.length(&bytes[start..newline]) >= self.most_units {
                 break;
             }

@@ -17,7 +17,7 @@ use millstream_core::{Batch, Error, MetricName, SourceContext};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -61,7 +61,7 @@ where
     loop {
         tokio::select! {
             () = stop.stopped() => break,
-            Some(_) = peers.join_next() => {}
+            Some(ended) = peers.join_next() => told(cx, ended),
             accepted = listener.accept() => match accepted {
                 Ok((_, peer)) if peers.len() >= MOST_PEERS => {
                     cx.status.count(MetricName::GenericProcessingFail, 1);
@@ -77,9 +77,23 @@ where
         }
     }
     drop(listener);
-    let ended = async { while peers.join_next().await.is_some() {} };
+    let ended = async {
+        while let Some(ended) = peers.join_next().await {
+            told(cx, ended);
+        }
+    };
     if timeout(STOP_WAIT, ended).await.is_err() {
         tracing::warn!(source = %cx.name, "peers are disconnected without an answer");
+    }
+}
+
+/// A panic ends its connection alone.
+fn told(cx: &SourceContext, ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        let error = Error::Panicked { place: format!("source {}", cx.name), message: error.to_string() };
+        tracing::error!(%error, "connection ended");
+        cx.status.count(MetricName::GenericProcessingFail, 1);
+        cx.status.failed(&error);
     }
 }
 

@@ -150,6 +150,13 @@ impl Window {
     }
 }
 
+/// How many events of those that came together, at most `most`, every channel takes in one transaction.
+pub(crate) fn together(cx: &SourceContext, most: usize) -> usize {
+    let capacities = cx.processor.channels().iter().map(|channel| channel.transaction_capacity());
+    let least = capacities.min().unwrap_or(u64::MAX).max(1);
+    usize::try_from(least).map_or(most, |least| least.min(most))
+}
+
 /// Offers `batch` until a channel takes it; `None` when the source was asked to stop first.
 async fn attempt(cx: &SourceContext, batch: &Batch, max_backoff: Duration) -> Result<Option<Delivery>> {
     let mut wait = Duration::ZERO;

@@ -85,7 +85,7 @@ impl Exec {
         let mut window = Window::of_events(MAX_BACKOFF);
         while !cx.stop.is_stopped() {
             let started = self.command.start();
-            if started.is_ok() {
+            if started.is_ok() || self.restart.is_some() {
                 cx.status.ready();
             }
             match (started, self.restart) {

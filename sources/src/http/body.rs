@@ -15,7 +15,7 @@ use super::Refusal;
 /// Held by the bodies of all requests that are under way.
 const ALL_BYTES: usize = 256 << 20;
 /// Longest body where the handler does not cut it.
-const MOST_BYTES: usize = 128 << 20;
+pub(super) const MOST_BYTES: usize = 128 << 20;
 /// A peer is given up when so long nothing of a body comes.
 const STALL: Duration = Duration::from_secs(60);
 
@@ -39,45 +39,22 @@ impl Bodies {
         Self(Arc::new(Semaphore::new(ALL_BYTES)))
     }
 
-    /// Reads a body to its end.
+    /// Reads a body of at most `most_bytes`.
     ///
     /// # Errors
-    /// For one that is too large, does not come, or finds no room.
-    pub(super) async fn read(&self, body: Incoming) -> Result<Body, Refusal> {
-        let read = self.read_up_to(body, MOST_BYTES).await?;
-        if read.is_cut {
-            let text = format!("expected at most {MOST_BYTES} bytes; send the events in several requests");
-            return Err(Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, text });
-        }
-        Ok(read)
-    }
-
-    /// Reads a body, at most so many bytes of it; the rest is passed over.
-    ///
-    /// # Errors
-    /// As [`Self::read`], but for its length.
-    pub(super) async fn read_up_to(&self, mut body: Incoming, most_bytes: usize) -> Result<Body, Refusal> {
+    /// For one that does not come, or finds no room, or is longer, unless that is passed over.
+    pub(super) async fn read(&self, mut body: Incoming, most_bytes: usize, passes_over: bool) -> Result<Body, Refusal> {
         let (mut bytes, mut held, mut is_cut) = (BytesMut::new(), None::<OwnedSemaphorePermit>, false);
-        // A claim is believed only as far as bytes come.
-        let claims_too_much = body.size_hint().lower() > most_bytes.max(MOST_BYTES) as u64;
-        if claims_too_much {
-            return Ok(Body { bytes: Bytes::new(), is_cut: true, _held: held });
+        if !passes_over && body.size_hint().lower() > most_bytes as u64 {
+            return Err(too_large(most_bytes));
         }
-        loop {
-            let frame = match timeout(STALL, body.frame()).await {
-                Ok(None) => return Ok(Body { bytes: bytes.freeze(), is_cut, _held: held }),
-                Ok(Some(frame)) => frame.map_err(|error| Refusal::bad(format!("the body does not come: {error}")))?,
-                Err(_) => {
-                    let text = format!("nothing of the body came for {} s", STALL.as_secs());
-                    return Err(Refusal { status: StatusCode::REQUEST_TIMEOUT, text });
-                }
-            };
+        while let Some(frame) = timeout(STALL, body.frame()).await.map_err(|_| stalled())? {
+            let frame = frame.map_err(|error| Refusal::bad(format!("the body does not come: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             let taken = data.len().min(most_bytes - bytes.len());
             is_cut |= taken < data.len();
-            // Of what is passed over, no more than a body's length is waited for.
-            if is_cut && most_bytes == MOST_BYTES {
-                return Ok(Body { bytes: Bytes::new(), is_cut, _held: held });
+            if is_cut && !passes_over {
+                return Err(too_large(most_bytes));
             }
             if taken == 0 {
                 continue;
@@ -92,5 +69,16 @@ impl Bodies {
             }
             bytes.extend_from_slice(&data[..taken]);
         }
+        Ok(Body { bytes: bytes.freeze(), is_cut, _held: held })
     }
+}
+
+fn too_large(most_bytes: usize) -> Refusal {
+    let text = format!("expected at most {most_bytes} bytes; send the events in several requests");
+    Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, text }
+}
+
+fn stalled() -> Refusal {
+    let text = format!("nothing of the body came for {} s", STALL.as_secs());
+    Refusal { status: StatusCode::REQUEST_TIMEOUT, text }
 }

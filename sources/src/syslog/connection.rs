@@ -7,7 +7,7 @@ use millstream_core::{Batch, Error, MetricName, Result, SourceContext};
 
 use super::Frame;
 use crate::socket::{Inbox, Memory, Stream};
-use crate::window::{Progress, Window};
+use crate::window::{Progress, Window, together};
 
 /// Longest wait before a refused batch is offered again.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(1);
 pub(crate) struct Limits {
     /// Of one message.
     pub(crate) message_bytes: usize,
-    /// Of one batch.
+    /// Of one batch, if the channels take so many in one transaction.
     pub(crate) batch_events: usize,
 }
 
@@ -31,6 +31,7 @@ pub(crate) async fn hear(
     limits: Limits,
     mut understand: impl FnMut(&[u8], &[Frame]) -> Batch,
 ) -> Result<()> {
+    let limits = Limits { batch_events: together(cx, limits.batch_events), ..limits };
     let mut stop = cx.stop.clone();
     let mut inbox = Inbox::new(memory);
     let mut window = Window::of_events(MAX_BACKOFF);

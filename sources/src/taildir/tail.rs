@@ -8,11 +8,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use millstream_core::{Batch, CommonHeader, Coverage, Error, Result, SlabBuilder};
 use millstream_io::FileIdentity;
+use nix::unistd::{Whence, lseek};
 
 use super::fingerprint::Fingerprint;
 use super::groups::Group;
@@ -22,6 +23,9 @@ use crate::line::{Line, split};
 
 /// Bytes read at once: large enough that the call costs nothing, small enough to be bounded memory.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// Zeros behind a hole, at most: the largest block of a file system.
+const ZEROS_BYTES: usize = 64 << 10;
 
 /// How files are read.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub(super) struct Tail {
     pub(super) leaving: bool,
     /// It was let go.
     pub(super) has_left: bool,
+    /// It begins anew, and was not looked at since.
+    is_truncated: bool,
     /// Everything before was handed over to the channels.
     pub(super) delivered: u64,
     /// Closed while it is idle.
@@ -96,6 +102,9 @@ impl Tail {
         (position, covered): (u64, u64),
     ) -> io::Result<Self> {
         let seen = Seen::of(&file)?;
+        // An old file is idle at once, as far as it was read.
+        let age = seen.modified.and_then(|at| SystemTime::now().duration_since(at).ok()).unwrap_or_default();
+        let changed_at = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
         let print = Fingerprint::of(&file, seen.len, position)?;
         Ok(Self {
             path,
@@ -104,6 +113,7 @@ impl Tail {
             identity,
             leaving: false,
             has_left: false,
+            is_truncated: false,
             delivered: position,
             file: Some(file),
             position,
@@ -111,7 +121,7 @@ impl Tail {
             covered,
             print,
             seen,
-            changed_at: Instant::now(),
+            changed_at,
         })
     }
 
@@ -134,6 +144,9 @@ impl Tail {
             if let Some(reason) = reason {
                 return Ok(Some(Due::Rewritten { reason, unread: self.seen.len.saturating_sub(position) }));
             }
+            if self.is_truncated && now.len > 0 {
+                self.pass_over_hole()?;
+            }
             (self.seen, self.changed_at) = (now, Instant::now());
         }
         if self.seen.len > self.scanned {
@@ -141,6 +154,15 @@ impl Tail {
         }
         let is_idle = self.changed_at.elapsed() >= reading.idle;
         Ok((is_idle && (self.file.is_some() || self.leaving)).then_some(Due::Close))
+    }
+
+    /// A writer that goes on at its old offset leaves a hole before it, where nothing was written.
+    fn pass_over_hole(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let start = hole_end(file);
+        (self.print, self.is_truncated) = (self.print.moved(file, start)?, false);
+        (self.position, self.scanned) = (start, start);
+        Ok(())
     }
 
     /// What tells of a change: by the open file, else by the path; `None` when the path leads elsewhere.
@@ -247,7 +269,7 @@ impl Tail {
     /// Begins anew, after the content changed.
     pub(super) fn restart(&mut self) {
         (self.position, self.scanned, self.covered, self.delivered) = (0, 0, 0, 0);
-        (self.print, self.seen.len) = (Fingerprint::default(), 0);
+        (self.print, self.seen.len, self.is_truncated) = (Fingerprint::default(), 0, true);
         // Whatever it has now is new.
         self.seen.modified = None;
     }
@@ -293,6 +315,15 @@ impl Tail {
     pub(super) fn position(&self) -> u64 {
         self.position
     }
+}
+
+/// Where the zeros end with which a file begins that was truncated under its writer; 0 where there are none.
+fn hole_end(file: &File) -> u64 {
+    // Most of them take no room on the disk, and no time to pass over.
+    let Ok(data) = lseek(file, 0, Whence::SeekData) else { return 0 };
+    let block = read_up_to(file, data as u64, ZEROS_BYTES).unwrap_or_default();
+    let zeros = block.iter().take_while(|byte| **byte == 0).count();
+    data as u64 + zeros as u64
 }
 
 /// Whether a line, or a piece of one, ends before `until`; bytes before `scanned` have no newline.

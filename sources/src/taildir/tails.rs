@@ -150,7 +150,18 @@ impl Tails {
 
     /// Takes in new files, of which the channels were asked.
     pub(super) fn begin(&mut self, fresh: Vec<Fresh>, to_end: bool) -> Vec<Result<Begun>> {
-        fresh.into_iter().map(|file| self.begin_one(file, to_end)).collect()
+        let begun = fresh.into_iter().map(|file| {
+            let known = file.known.clone();
+            self.begin_one(file, to_end).inspect_err(|_| {
+                // The next look finds it again, and what is known of it.
+                self.look_again = true;
+                known.into_iter().for_each(|known| self.positions.remember(known));
+            })
+        });
+        let begun = begun.collect();
+        // A file that comes later is another one, even under the same inode and path.
+        self.positions.entries.clear();
+        begun
     }
 
     fn begin_one(&mut self, fresh: Fresh, to_end: bool) -> Result<Begun> {
@@ -171,7 +182,7 @@ impl Tails {
         let stored = match self.positions.standing {
             Standing::Missing => None,
             Standing::Foreign => entry.or(known.map(|known| known.pos)),
-            Standing::Ours => known.map(|known| known.pos).or(entry.filter(|_| is_same)),
+            Standing::Ours => known.map(|known| known.pos),
         };
         let position = match (covered, self.positions.standing) {
             (Some(covered), Standing::Foreign) => Some(covered.max(stored.unwrap_or_default())),
@@ -198,7 +209,9 @@ impl Tails {
     /// As there.
     pub(super) fn step(&mut self, index: usize, until: u64, at_end: bool, most_batches: usize) -> Result<Vec<Batch>> {
         let tail = &mut self.tails[index];
-        tail.step(&self.reading, &self.groups.groups[tail.group], until, at_end, most_batches)
+        let batches = tail.step(&self.reading, &self.groups.groups[tail.group], until, at_end, most_batches)?;
+        self.told.remove(&tail.path);
+        Ok(batches)
     }
 
     /// Whether this is the first time that the file cannot be read.

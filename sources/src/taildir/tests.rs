@@ -366,6 +366,24 @@ async fn a_truncated_file_is_read_from_its_start() {
 }
 
 #[tokio::test]
+async fn a_writer_that_goes_on_behind_a_truncation_leaves_no_zeros_to_read() {
+    for written in [20, 5_000, 3_000_000] {
+        let (logs, channel) = (Logs::new(), TestChannel::new());
+        let mut writer = std::fs::File::create(logs.path("a.log")).unwrap();
+        writer.write_all("x".repeat(written - 1).as_bytes()).unwrap();
+        writer.write_all(b"\n").unwrap();
+        let running = logs.start(&[], &channel);
+        until(&channel, 1).await;
+        writer.set_len(0).unwrap();
+        writer.write_all(b"two\nthree\n").unwrap();
+        until(&channel, 3).await;
+        running.stop().await.unwrap();
+        logs.run_until(&[], &channel, 3).await;
+        assert_eq!(channel.texts()[1..], ["two", "three"], "{written}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_truncation_took_away_unread_is_told_and_counted() {
     let (logs, channel) = (Logs::new(), TestChannel::new());
     logs.append("a.log", "one\nunfinished");
@@ -463,6 +481,22 @@ async fn a_position_file_left_by_flume_is_gone_on_with_where_inode_and_path_matc
     let mut texts = channel.texts();
     texts.sort();
     assert_eq!(texts, ["a.log 2", "b.log 1", "b.log 2", "c.log 1", "c.log 2"]);
+}
+
+#[tokio::test]
+async fn a_position_file_counts_for_the_files_that_are_there_at_the_start_alone() {
+    let (logs, channel) = (Logs::new(), TestChannel::new());
+    logs.append("a.log", "one\n");
+    // As if the file system gave the inode of a file that Flume had read to one that comes later.
+    logs.append("later", "two\n");
+    let entry = format!(r#"[{{"inode":{},"pos":4,"file":"{}"}}]"#, logs.inode("later"), logs.path("b.log").display());
+    write(logs.position_file(), entry).unwrap();
+    let running = logs.start(&[], &channel);
+    until(&channel, 1).await;
+    logs.rename("later", "b.log");
+    until(&channel, 2).await;
+    running.stop().await.unwrap();
+    assert_eq!(channel.texts(), ["one", "two"]);
 }
 
 #[tokio::test]
