@@ -101,7 +101,8 @@ impl WordCount {
         Self::start_over(|event| vec![description(&event)], receiver)
     }
 
-    fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + 'static) -> Self {
+    /// Counts what `words` makes of each event that `receiver` brings.
+    pub fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + 'static) -> Self {
         let mut count = Self { dir: tempfile::tempdir().unwrap(), words, job: None };
         count.start_again(receiver);
         count

@@ -1,8 +1,9 @@
 //! Flume's own clients and agents at our avro source, and ours at theirs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use millstream::Event;
 use millstream::receiver::PollReceiver;
-use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, free_port};
+use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, driver, free_port};
 use millstream_tests::config::{BATCH, Config, DEFLATE};
 use millstream_tests::demo::{Counts, different};
 use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, described, once_each};
@@ -10,6 +11,9 @@ use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, describ
 /// Bytes of the greatest body.
 const GREAT_BODY: usize = 10 << 20;
 
+const FAILOVER: &str =
+    "processor.type = failover\nprocessor.priority.k1 = 10\nprocessor.priority.k2 = 5\nprocessor.maxpenalty = 1000";
+const BALANCE: &str = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
 /// Events that go through a chain.
 const MANY: usize = 100_000;
 
@@ -324,6 +328,84 @@ fn a_failover_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
 
 #[test]
 fn a_load_balancing_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
-    let balance = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
-    a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_9, balance);
+    a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_9, BALANCE);
+}
+
+/// An agent of ours with a group of two avro sinks, each at a real one; one of these is killed.
+fn our_sink_group_loses_nothing_when_a_real_agent_is_killed(processor: &str) {
+    let mut ends = [Version::V1_9, Version::V1_11].map(|version| Flume::agent(version, last_hop));
+    let mut job = WordCount::start(poll(&ends.each_ref().map(|end| end.port("spark"))));
+    let first = OurAgent::start(|place| {
+        let avro = place.port("avro");
+        Config::default()
+            .avro("r1", avro, "")
+            .file_channel("c1", place)
+            .avro_sink("k1", "c1", ends[0].port("avro"), "")
+            .avro_sink("k2", "c1", ends[1].port("avro"), "")
+            .group(processor)
+            .text()
+    });
+    let sent = send_many(first.port("avro"), first.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        ends[0].kill();
+        load.until_acknowledged(2 * MANY / 3);
+        ends[0].start();
+    });
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    // What it had not answered for, and what its Spark sink had handed out.
+    assert_at_least_once(&sent, &job.stop(), 2 * BATCH);
+}
+
+#[test]
+fn our_failover_group_loses_nothing_when_a_real_agent_is_killed() {
+    our_sink_group_loses_nothing_when_a_real_agent_is_killed(FAILOVER);
+}
+
+#[test]
+fn our_load_balancing_group_loses_nothing_when_a_real_agent_is_killed() {
+    our_sink_group_loses_nothing_when_a_real_agent_is_killed(BALANCE);
+}
+
+/// Headers and body of an event of a log, without its time.
+fn logged(event: Event) -> Vec<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let header = |(key, value): (&[u8], &[u8])| match text(key) {
+        key if key.ends_with(".timestamp") => format!("{key}=({} digits)", value.len()),
+        key => format!("{key}={}", text(value)),
+    };
+    let mut headers: Vec<String> = event.as_ref().headers().map(header).collect();
+    headers.sort();
+    vec![format!("{} {:?}", headers.join(" "), event.text())]
+}
+
+/// The log of a program with the appender of this Flume, as it comes out of the agents at these two ports.
+fn log_of_an_appender(class_path: ClassPath, avro: u16, spark: u16) -> Counts {
+    let (dir, mut job) = (tempfile::tempdir().unwrap(), WordCount::start_over(logged, poll(&[spark])));
+    let appender = "log4j.appender.flume";
+    let properties = format!(
+        "log4j.logger.shop = ALL, flume\n{appender} = org.apache.flume.clients.log4jappender.Log4jAppender\n\
+         {appender}.Hostname = 127.0.0.1\n{appender}.Port = {avro}\n\
+         {appender}.layout = org.apache.log4j.PatternLayout\n{appender}.layout.ConversionPattern = %p %c %m%n\n"
+    );
+    let file = dir.path().join("log4j.properties");
+    std::fs::write(&file, properties).unwrap();
+    driver("Log4jLoad", class_path, dir.path(), &[file.display().to_string()]).succeeds();
+    job.until_totals("all are counted", |totals| totals.values().sum::<u64>() >= 110);
+    job.stop()
+}
+
+#[test]
+fn a_log_of_flumes_appender_arrives_as_in_flume() {
+    let ours = OurAgent::start(last_hop);
+    let real = Flume::agent(Version::V1_11, last_hop);
+    for class_path in [ClassPath::Flume111, ClassPath::Flume19] {
+        let [ours, real] = [
+            log_of_an_appender(class_path, ours.port("avro"), ours.port("spark")),
+            log_of_an_appender(class_path, real.port("avro"), real.port("spark")),
+        ];
+        assert_eq!(ours.values().sum::<u64>(), 110, "{ours:?}");
+        assert_eq!(different(&real, &ours), None);
+        let odd = r#"flume.client.log4j.logger.name=shop.Größe"#;
+        assert!(ours.keys().any(|line| line.contains(odd) && line.contains("grün, 水, 🚰")), "{ours:?}");
+    }
 }
