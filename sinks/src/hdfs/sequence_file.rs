@@ -12,7 +12,7 @@
 //! | sync | 16 random bytes, one value per file |
 //! | record | int bytes of key and value; int bytes of the key (8); key, the event's time in ms; value |
 //! | value | BytesWritable: int length, body. Text: vint length, body |
-//! | sync in between | int -1; sync. Before a record, at the latest after 2000 bytes |
+//! | sync in between | int -1; sync. Behind a transaction, and before a record at the latest after 2000 bytes |
 //! | block (with a codec) | int -1; sync; vint records; four times vint length and a stream: lengths of keys as vints, keys, lengths of values as vints, values |
 //!
 //! A block ends with the transaction, or when it has 1,000,000 bytes.
@@ -146,7 +146,13 @@ impl EventSerializer for SequenceFile {
 
     fn end_transaction(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.now_ms = None;
-        self.codec.map_or(Ok(()), |codec| self.end_block(codec, out))
+        match self.codec {
+            Some(codec) => self.end_block(codec, out),
+            None => {
+                self.write_sync(out);
+                Ok(())
+            }
+        }
     }
 
     fn abandon_transaction(&mut self) {

@@ -24,6 +24,8 @@ pub enum ClassPath {
     Flume111,
     /// Apache Flume 1.9.0.
     Flume19,
+    /// Flume 1.11.0 with its HDFS sink and the client of Hadoop 3.3.6.
+    Flume111WithHdfsSink,
     /// Flume 1.11.0 with the Spark sink 2.4.7 behind: in front, its Avro breaks Flume's source.
     Flume111WithSparkSink,
     /// Flume 1.9.0 with the Spark sink 2.4.7 in front: behind, Flume's Avro breaks the sink.
@@ -48,6 +50,7 @@ impl ClassPath {
         match self {
             Self::Flume111 => &["flume-1.11"],
             Self::Flume19 => &["flume-1.9"],
+            Self::Flume111WithHdfsSink => &["flume-1.11", "hadoop-3.3"],
             Self::Flume111WithSparkSink => &["flume-1.11", "spark-sink-2.11"],
             Self::Flume19WithSparkSink => &["spark-sink-2.11", "flume-1.9"],
             Self::Flume19WithOldSparkSink => &["spark-sink-2.10", "flume-1.9"],

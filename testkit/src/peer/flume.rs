@@ -13,6 +13,8 @@ use super::process::Peer;
 pub enum Version {
     /// 1.11.0.
     V1_11,
+    /// 1.11.0 with its HDFS sink.
+    V1_11WithHdfsSink,
     /// 1.9.0.
     V1_9,
     /// 1.9.0 with the Spark sink 1.6.1, as in the tutorial's time.
@@ -36,6 +38,7 @@ impl Version {
     fn class_path(self) -> ClassPath {
         match self {
             Self::V1_11 => ClassPath::Flume111WithSparkSink,
+            Self::V1_11WithHdfsSink => ClassPath::Flume111WithHdfsSink,
             Self::V1_9 => ClassPath::Flume19WithSparkSink,
             Self::V1_9WithOldSparkSink => ClassPath::Flume19WithOldSparkSink,
         }
@@ -44,7 +47,7 @@ impl Version {
     /// Flume's client of this version.
     pub fn client(self) -> ClassPath {
         match self {
-            Self::V1_11 => ClassPath::Flume111,
+            Self::V1_11 | Self::V1_11WithHdfsSink => ClassPath::Flume111,
             Self::V1_9 | Self::V1_9WithOldSparkSink => ClassPath::Flume19,
         }
     }

@@ -73,18 +73,26 @@ fn read_header<'a>(bytes: &mut Bytes<'a>, value: &str, codec: Option<&str>) -> &
 fn records_are_key_and_value_with_their_lengths() {
     let file = written(ValueClass::BytesWritable, None, 1);
     let mut bytes = Bytes(&file);
-    read_header(&mut bytes, "org.apache.hadoop.io.BytesWritable", None);
+    let sync = read_header(&mut bytes, "org.apache.hadoop.io.BytesWritable", None);
+    let behind = |records: &[u8]| [records, b"\xff\xff\xff\xff", sync].concat();
     let wanted = b"\0\0\0\x11\0\0\0\x08\0\0\0\0\0\0\0\x05\0\0\0\x05hello\0\0\0\x0c\0\0\0\x08\0\0\0\0\0\0\0\x4d\0\0\0\0";
-    assert_eq!(bytes.0, wanted);
+    assert_eq!(bytes.0, behind(wanted));
     let file = written(ValueClass::Text, None, 1);
     let mut bytes = Bytes(&file);
-    read_header(&mut bytes, "org.apache.hadoop.io.Text", None);
-    assert_eq!(bytes.0, b"\0\0\0\x0e\0\0\0\x08\0\0\0\0\0\0\0\x05\x05hello\0\0\0\x09\0\0\0\x08\0\0\0\0\0\0\0\x4d\0");
+    let sync = read_header(&mut bytes, "org.apache.hadoop.io.Text", None);
+    let behind = |records: &[u8]| [records, b"\xff\xff\xff\xff", sync].concat();
+    let wanted = b"\0\0\0\x0e\0\0\0\x08\0\0\0\0\0\0\0\x05\x05hello\0\0\0\x09\0\0\0\x08\0\0\0\0\0\0\0\x4d\0";
+    assert_eq!(bytes.0, behind(wanted));
 }
 
 #[test]
 fn a_sync_comes_at_the_latest_after_its_interval() {
-    let file = written(ValueClass::Text, None, 300);
+    let mut writer = SequenceFile::new(ValueClass::Text, None, ManualClock::new(77));
+    let mut file = Vec::new();
+    writer.begin(&mut file);
+    for _ in 0..300 {
+        batch().iter().for_each(|event| writer.append(event, &mut file).expect("written"));
+    }
     let mut bytes = Bytes(&file);
     let sync = read_header(&mut bytes, "org.apache.hadoop.io.Text", None);
     let (mut records, mut syncs, mut since) = (0, 0, 0);
