@@ -29,8 +29,7 @@ impl Received {
         if fresh.len() == batch.len() { batch } else { fresh.compact() }
     }
 
-    /// `batch` was enqueued, or only repeats what was: its names are known, and what its sender says cannot come again is
-    /// forgotten.
+    /// `batch` was enqueued: its names are known.
     pub(crate) fn enqueue(&mut self, batch: &Batch) {
         for (incarnation, range) in batch.name_ranges() {
             self.enqueued.insert(incarnation, range);
@@ -38,7 +37,7 @@ impl Received {
         self.forget(batch.low_water());
     }
 
-    /// Forgets what cannot come again.
+    /// The sender sends nothing below these marks any more: where there is much, that is forgotten.
     pub(crate) fn forget(&mut self, low_water: &[(u128, u64)]) {
         self.enqueued.collapse(low_water, |_| false);
         self.stored.collapse(low_water, |_| false);

@@ -31,7 +31,7 @@ pub use counters::MetricName;
 pub use error::{Error, Fault, Reaction, Result};
 pub use interval::IntervalSet;
 pub use ledger::{Committed, Ledger};
-pub use name_set::{Known, NameSet};
+pub use name_set::NameSet;
 pub use options::{Kind, OptionSpec, Options, Setting, family, optional, required, unset};
 pub use output::{BatchId, BatchStamp, LogId, Output, Staged};
 pub use processor::{ChannelProcessor, Delivery};

@@ -6,6 +6,7 @@ mod channel;
 pub mod contract;
 mod fake_disk;
 pub mod peer;
+mod proxy;
 mod running;
 mod spark_peer;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use avro_peer::{AvroPeer, SentCall};
 pub use channel::{Stored, TestChannel};
 pub use fake_disk::{Call, Dice, FakeDisk};
+pub use proxy::Proxy;
 pub use running::{Running, setting, start_sink, start_source, start_source_into};
 pub use spark_peer::{PeerKind, ReceivedBatch, SparkPeer};
 

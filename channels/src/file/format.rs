@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use millstream_core::{Batch, Error, IntervalSet, Known, NameSet, Result};
+use millstream_core::{Batch, Error, IntervalSet, NameSet, Result};
 
 use crate::names::{Foreign, Names, Opening};
 
@@ -104,9 +104,8 @@ impl LogSnapshot {
         out.count(self.received.iter().len());
         for (incarnation, known) in self.received.iter() {
             out.0.extend_from_slice(&incarnation.to_le_bytes());
-            out.u64(known.floor);
-            out.count(known.above.ranges().count());
-            known.above.ranges().for_each(|range| out.range(range));
+            out.count(known.range_count());
+            known.ranges().for_each(|range| out.range(range));
         }
         out.0.into()
     }
@@ -262,12 +261,12 @@ impl Reader<'_> {
     fn name_set(&mut self) -> Option<NameSet> {
         let mut received = Vec::new();
         for _ in 0..self.u32()? {
-            let (incarnation, floor) = (self.u128()?, self.u64()?);
-            let mut above = IntervalSet::new();
+            let incarnation = self.u128()?;
+            let mut known = IntervalSet::new();
             for _ in 0..self.u32()? {
-                above.insert(self.range()?);
+                known.insert(self.range()?);
             }
-            received.push((incarnation, Known { floor, above }));
+            received.push((incarnation, known));
         }
         Some(received.into_iter().collect())
     }
@@ -294,7 +293,7 @@ mod tests {
             origins: [("8:1:2".into(), 77), ("é".into(), 1)].into(),
             dropped: [("rule".into(), 4)].into(),
             names,
-            received: [(1 << 100, Known { floor: 3, above: [4..6, 8..9].into_iter().collect() })].into_iter().collect(),
+            received: [(1 << 100, [4..6, 8..9].into_iter().collect())].into_iter().collect(),
         };
         let bytes = snapshot.encode();
         assert_eq!(LogSnapshot::decode(&bytes).unwrap(), snapshot);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millstream_core::{Batch, ComponentStatus, Options, RoomKeeper, Setting, SinkContext, State, Stopper, stop_token};
 use millstream_sinks::spark::{REPLY_BYTES, SPEC, SparkSink};
-use millstream_testkit::TestChannel;
+use millstream_testkit::{Proxy, TestChannel};
 use millstream_wire::avro_rpc::{Incoming, Metadata, ServerConnection, UnknownClient};
 use millstream_wire::netty::{FrameDecoder, encode_frame};
 use millstream_wire::spark_sink::{self, Call};
@@ -16,9 +16,6 @@ use tokio::task::{JoinHandle, yield_now};
 use super::super::names::SeenNames;
 use super::super::{Block, Committed, Intake};
 use super::*;
-use proxy::Proxy;
-
-mod proxy;
 
 /// A sink at work.
 struct Agent {

@@ -67,7 +67,7 @@ macro_rules! channel_contract {
             every_event_has_a_name_of_its_own_across_openings
             names_given_elsewhere_stay
             events_that_come_again_under_their_names_are_stored_once
-            what_a_sender_says_cannot_come_again_is_forgotten_and_does_not_pass
+            what_went_another_way_is_stored_when_it_arrives_below_the_senders_marks
             waiting_names_are_those_not_committed
             low_water_is_the_lowest_name_not_committed
             coverage_without_events_is_accepted

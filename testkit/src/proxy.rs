@@ -1,4 +1,5 @@
 //! A link that can be cut.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
 
@@ -7,14 +8,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+/// Listens, and passes everything on to one target.
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
     cuts: watch::Sender<u32>,
     _running: JoinSet<()>,
 }
 
+// === impl Proxy ===
+
 impl Proxy {
-    pub(super) async fn to(target: SocketAddr) -> Self {
+    /// A proxy in front of `target`, which need not be there yet.
+    pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let cuts = watch::Sender::new(0);
@@ -26,7 +32,7 @@ impl Proxy {
                 let (mut near, _) = listener.accept().await.unwrap();
                 let mut cut = seen.subscribe();
                 links.spawn(async move {
-                    let mut far = TcpStream::connect(target).await.unwrap();
+                    let Ok(mut far) = TcpStream::connect(target).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = cut.changed() => {}
@@ -38,7 +44,7 @@ impl Proxy {
     }
 
     /// Cuts every link there is now.
-    pub(super) fn cut(&self) {
+    pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 }
