@@ -21,7 +21,7 @@ use crate::commit::recovery::Restored;
 use crate::context::{Settings, StreamingContext};
 use crate::engine::{Engine, Progress, Timer};
 use crate::graph::{Feed, InputNode, OutputNode, Parts};
-use crate::listener::Listeners;
+use crate::listener::{Listeners, ReceiverInfo, StreamingListener};
 use crate::output::replica::{CommittedBatch, Replicas, Start};
 use crate::output::resume::{Memory, Resume, memories, resume};
 use crate::pool::Pool;
@@ -95,6 +95,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
     progress.unnamed.store(log.unnamed(), Ordering::SeqCst);
     let (log_id, epoch) = (log.id(), log.epoch());
     let slowest_output = Box::new(replicas.slowest());
+    let listeners = Listeners { status: Arc::clone(&status), others: listeners.into() };
     let engine = Engine {
         stages: stages.into(),
         outputs,
@@ -105,7 +106,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         budget,
         replicas,
         log,
-        listeners: Listeners { status: Arc::clone(&status), others: listeners.into() },
+        listeners: listeners.clone(),
         status: driver_status,
         progress: Arc::clone(&progress),
         stop_timeout: settings.stop_timeout,
@@ -118,7 +119,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         let directory = checkpoint.join(RECEIVERS_DIR).join(stream.to_string()).into();
         ReceiverContext { inbox, status, stop: receivers_stop.clone(), directory, disk: Arc::clone(&settings.disk) }
     };
-    let receivers = start_receivers(feeds, &intake, context, &handle);
+    let receivers = start_receivers(feeds, &intake, context, &listeners, &handle);
     Ok(Job {
         app_name: settings.app_name,
         log: log_id,
@@ -268,6 +269,7 @@ fn start_receivers(
     feeds: Vec<(Feed, Arc<ComponentStatus>)>,
     intake: &Arc<Intake>,
     context: impl Fn(Arc<Inbox>, Arc<ComponentStatus>, usize) -> ReceiverContext,
+    listeners: &Listeners,
     handle: &Handle,
 ) -> Vec<tokio::task::JoinHandle<()>> {
     let mut running = Vec::new();
@@ -279,33 +281,63 @@ fn start_receivers(
                 status.ready();
             }
             Feed::Receiver(receiver) => {
-                running.push(handle.spawn(keep_running(receiver, context(inbox, status, stream))));
+                let told = Told { listeners: listeners.clone(), stream_id: stream, name: Arc::clone(&status.name) };
+                running.push(handle.spawn(keep_running(receiver, context(inbox, status, stream), told)));
             }
         }
     }
     running
 }
 
+/// Who is told of a receiver.
+struct Told {
+    listeners: Listeners,
+    stream_id: usize,
+    name: Arc<str>,
+}
+
+impl Told {
+    fn tell(&self, event: fn(&dyn StreamingListener, &ReceiverInfo), active: bool, error: Option<&Error>) {
+        let last_error_message = error.map(ToString::to_string);
+        let info = ReceiverInfo { stream_id: self.stream_id, name: Arc::clone(&self.name), active, last_error_message };
+        self.listeners.tell(|listener| event(listener, &info));
+    }
+
+    fn started(&self) {
+        self.tell(|listener, info| listener.on_receiver_started(info), true, None);
+    }
+
+    fn failed(&self, error: &Error) {
+        self.tell(|listener, info| listener.on_receiver_error(info), false, Some(error));
+    }
+
+    fn stopped(&self, error: Option<&Error>) {
+        self.tell(|listener, info| listener.on_receiver_stopped(info), false, error);
+    }
+}
+
 /// Starts a receiver again for as long as its errors may pass.
-async fn keep_running(mut receiver: Box<dyn Receiver>, cx: ReceiverContext) {
+async fn keep_running(mut receiver: Box<dyn Receiver>, cx: ReceiverContext, told: Told) {
     let mut pause = LEAST_PAUSE;
     let mut stop = cx.stop.clone();
     loop {
+        told.started();
         let Err(error) = receiver.run(cx.clone()).await else {
             cx.status.enter(State::Stopped);
-            return;
+            return told.stopped(None);
         };
         cx.status.failed(&error);
+        told.failed(&error);
         let Reaction::Retry { after } = error.reaction() else {
             tracing::error!(%error, receiver = %cx.status.name, "receiver cannot go on");
             cx.status.enter(State::Failed);
-            return;
+            return told.stopped(Some(&error));
         };
         cx.status.enter(State::Retrying);
         tracing::warn!(%error, receiver = %cx.status.name, "receiver ended, will start again");
         tokio::select! {
             () = tokio::time::sleep(after.max(pause)) => pause = (pause * 2).min(MOST_PAUSE),
-            () = stop.stopped() => return,
+            () = stop.stopped() => return told.stopped(Some(&error)),
         }
     }
 }

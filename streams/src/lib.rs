@@ -26,6 +26,6 @@ pub use dstream::fused::{Fused, Step};
 pub use dstream::{Combined, DStream, StateStream};
 pub use flume::FlumeUtils;
 pub use job::Job;
-pub use listener::StreamingListener;
+pub use listener::{ReceiverInfo, StreamingListener};
 pub use queue::InputQueue;
 pub use state::State;

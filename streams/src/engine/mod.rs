@@ -98,6 +98,7 @@ impl Engine {
 
     fn run(&mut self, hurry: &StopToken, stop: &mut StopToken) -> Result<()> {
         self.status.ready();
+        self.listeners.tell(|listener| listener.on_streaming_started());
         loop {
             let Self { replicas, timer, intake, handle, .. } = self;
             let wake = handle.block_on(async {
@@ -131,6 +132,7 @@ impl Engine {
         if num_records > 0 {
             failpoint::hit("batch.drained")?;
         }
+        self.listeners.begins(due.time_ms, num_records, began.saturating_sub(due.at));
         let completion = Completion::new(self.listeners.clone(), Arc::clone(&self.clock), due, began, num_records);
         let done = self.process(input, due, &completion, stop);
         if done.is_ok() {
