@@ -37,7 +37,12 @@ pub static SPEC: SinkSpec = SinkSpec {
         optional("sink.rollInterval", Kind::Seconds, "30", "Time after which a new file begins; 0 for never."),
         optional("sink.batchSize", Kind::Int(1, u32::MAX as i64), "100", "Most events of one transaction."),
         optional("sink.fsync", Kind::Bool, "true", "Waits for the disk before an event counts as delivered."),
-        optional("sink.serializer", Kind::Text, "TEXT", "How events are written: text, header_and_text, avro_event."),
+        optional(
+            "sink.serializer",
+            Kind::Text,
+            "TEXT",
+            "How events are written: text, header_and_text, avro_event, or the class of Flume's AvroEventSerializer.",
+        ),
         family("sink.serializer.*", Kind::Text, "Options of the serializer."),
         optional("sink.pathManager", Kind::Text, "DEFAULT", "How files are called: default, rolltime."),
         optional("sink.pathManager.prefix", Kind::Text, "", "What the names begin with."),

@@ -97,7 +97,7 @@ pub static SPEC: SinkSpec = SinkSpec {
             "serializer",
             Kind::Text,
             "TEXT",
-            "How events are written into streams: text, header_and_text, avro_event.",
+            "How events are written into streams: text, header_and_text, avro_event, or the class of Flume's AvroEventSerializer.",
         ),
         family("serializer.*", Kind::Text, "Options of the serializer."),
         optional("hdfs.round", Kind::Bool, "false", "Rounds the time of events down."),

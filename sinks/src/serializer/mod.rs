@@ -8,8 +8,11 @@
 //! | `text` | bodies, one per line |
 //! | `header_and_text` | headers and body, one event per line |
 //! | `avro_event` | a container file of Avro with headers and bodies |
+//! | `org.apache.flume.sink.hdfs.AvroEventSerializer$Builder` | a container file of Avro whose records are the bodies |
 
+mod avro_datum;
 mod avro_event;
+mod container;
 mod header_and_text;
 mod text;
 
@@ -17,7 +20,9 @@ use std::sync::Arc;
 
 use millstream_core::{EventRef, Options, Result, Setting};
 
-use avro_event::{AvroEvent, Codec};
+use avro_datum::{AvroDatum, Schemas};
+use avro_event::AvroEvent;
+use container::Codec;
 use header_and_text::HeaderAndText;
 use text::Text;
 
@@ -75,7 +80,15 @@ impl SerializerFactory {
             own.tell_unknown(&["syncIntervalBytes", "compressionCodec"]);
             return Ok(Self::new(move || AvroEvent::new(codec, block_bytes)));
         }
-        Err(options.refuse(key, format_args!("expected text, header_and_text or avro_event, got {name:?}")))
+        if name == AVRO_DATUM {
+            let block_bytes = own.int("syncIntervalBytes", 2_048_000)?;
+            let codec = own.codec("compressionCodec")?;
+            let schemas = Arc::new(Schemas::new(own.find("schemaURL").map(|setting| setting.value)));
+            own.tell_unknown(&["syncIntervalBytes", "compressionCodec", "schemaURL"]);
+            return Ok(Self::new(move || AvroDatum::new(codec, block_bytes, Arc::clone(&schemas))));
+        }
+        let wanted = format!("expected text, header_and_text, avro_event or {AVRO_DATUM}");
+        Err(options.refuse(key, format_args!("{wanted}, got {name:?}")))
     }
 
     fn new<S: EventSerializer + 'static>(make: impl Fn() -> S + Send + Sync + 'static) -> Self {
@@ -138,6 +151,8 @@ impl Own<'_> {
         }
     }
 }
+
+const AVRO_DATUM: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
 
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,11 @@ fn common_headers_are_written_too() {
 #[test]
 fn what_cannot_be_used_is_refused_at_its_place() {
     for (key, value, problem) in [
-        ("serializer", "com.example.Mine", "expected text, header_and_text or avro_event, got \"com.example.Mine\""),
+        (
+            "serializer",
+            "com.example.Mine",
+            "expected text, header_and_text, avro_event or org.apache.flume.sink.hdfs.AvroEventSerializer$Builder, got \"com.example.Mine\"",
+        ),
         ("serializer.compressionCodec", "lzo", "expected null, deflate, snappy or bzip2, got \"lzo\""),
         ("serializer.syncIntervalBytes", "0", "expected a whole number of at least 1, got \"0\""),
     ] {
@@ -128,4 +132,63 @@ fn what_cannot_be_used_is_refused_at_its_place() {
     }
     let error = factory(&[("serializer.appendNewline", "perhaps")]).expect_err("refused").to_string();
     assert!(error.ends_with("expected true or false, got \"perhaps\""), "{error}");
+}
+
+/// Two longs, encoded, with these headers.
+fn datums(headers: &[(&str, &str)]) -> Batch {
+    headers.iter().fold(Batch::from_bodies([[2_u8], [4]]), |batch, (key, value)| {
+        batch.with_common_header(CommonHeader {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            value: Bytes::copy_from_slice(value.as_bytes()),
+            keep_existing: false,
+        })
+    })
+}
+
+/// What a reader that is not ours finds in a file of these events.
+fn numbers(more: &[(&str, &str)], batch: &Batch) -> Result<Vec<i64>> {
+    let class = [("serializer", "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder")];
+    let mut serializer = factory(&[&class[..], more].concat()).expect("a serializer").make();
+    let mut out = Vec::new();
+    serializer.begin(&mut out);
+    batch.iter().try_for_each(|event| serializer.append(event, &mut out))?;
+    serializer.end_transaction(&mut out)?;
+    let number = |value| match value {
+        Ok(Value::Long(number)) => number,
+        other => panic!("{other:?}"),
+    };
+    Ok(Reader::new(&out[..]).expect("a container").map(number).collect())
+}
+
+#[test]
+fn bodies_that_are_datums_are_written_under_the_schema_that_they_name() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("long.avsc");
+    std::fs::write(&path, "\"long\"").expect("written");
+    let (path, url) = (path.display().to_string(), format!("file://{}", path.display()));
+    let literal = ("flume.avro.schema.literal", "\"long\"");
+    for codec in ["null", "snappy"] {
+        let codec = [("serializer.compressionCodec", codec)];
+        assert_eq!(numbers(&codec, &datums(&[literal])).expect("written"), [1, 2]);
+    }
+    let wrong = ("flume.avro.schema.literal", "\"string\"");
+    assert_eq!(numbers(&[], &datums(&[("flume.avro.schema.url", &url), wrong])).expect("the URL wins"), [1, 2]);
+    assert_eq!(numbers(&[("serializer.schemaURL", &path)], &datums(&[])).expect("the option is last"), [1, 2]);
+}
+
+#[test]
+fn a_datum_without_a_schema_is_rejected_with_the_remedy() {
+    for (headers, problem) in [
+        (&[][..], "set schemaURL"),
+        (&[("flume.avro.schema.literal", "{long")], "no JSON"),
+        (&[("flume.avro.schema.url", "http://x/y")], "only those of file://"),
+    ] {
+        let error = numbers(&[], &datums(headers)).expect_err("rejected");
+        assert!(
+            matches!(error, millstream_core::Error::Rejected { .. }) && error.to_string().contains(problem),
+            "{error}"
+        );
+    }
+    let error = numbers(&[], &datums(&[("flume.avro.schema.url", "/no/such/file")])).expect_err("not there");
+    assert!(matches!(error.reaction(), millstream_core::Reaction::Retry { .. }), "{error}");
 }
