@@ -45,6 +45,7 @@ pub(crate) fn pages(tree: &Tree) -> BTreeMap<String, String> {
     pages.add("sinkgroups", "sinks/src/group", registry.groups());
     pages.add_outputs();
     pages.pages.insert(format!("{DIR}/README.md"), pages.index);
+    pages.pages.insert(crate::peers::PAGE.to_owned(), crate::peers::page(tree));
     pages.pages
 }
 

@@ -1,17 +1,17 @@
-//! The reference pages are the ones that the declarations give.
+//! The generated pages are the ones that declarations and tests give.
 
 use super::Finding;
 use crate::reference;
 use crate::tree::Tree;
 
-/// Compares `docs/components` with what `cargo xtask docs` would write.
+/// Compares them with what `cargo xtask docs` would write.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let pages = reference::pages(tree);
     let mut findings = Vec::new();
     for (path, text) in &pages {
         match tree.text(path) {
             Some(there) if there == text => {}
-            Some(_) => findings.push(Finding::new(path, format_args!("differs from the declaration; {REMEDY}"))),
+            Some(_) => findings.push(Finding::new(path, format_args!("differs from what it is made of; {REMEDY}"))),
             None => findings.push(Finding::new(path, format_args!("is missing; {REMEDY}"))),
         }
     }
@@ -43,7 +43,7 @@ mod tests {
         let found = check(&Tree::of(&files));
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), 3, "{found:?}");
-        assert_eq!(found[0], format!("{stale}: differs from the declaration; run cargo xtask docs"));
+        assert_eq!(found[0], format!("{stale}: differs from what it is made of; run cargo xtask docs"));
         assert_eq!(found[1], format!("{missing}: is missing; run cargo xtask docs"));
         assert_eq!(found[2], "docs/components/sources/gone.md: belongs to no component; run cargo xtask docs");
     }
