@@ -16,10 +16,12 @@
 //!
 //! An agent with a source of one's own is in `examples/custom_source.rs`.
 
+pub mod client;
+
 pub use millstream_agent::{Agent, AgentBuilder, Register, Registry, RunningAgent};
 pub use millstream_core::{BatchInfo, BatchStamp, Error, Result, Rows, Status};
 pub use millstream_streams::{
-    DStream, Event, FlumeUtils, InputQueue, Job, State, StreamingContext, StreamingListener, words,
+    DStream, Event, FlumeUtils, InputQueue, Job, ReceiverInfo, State, StreamingContext, StreamingListener, words,
 };
 
 /// What a component is made of: traits, declarations, options, batches.
