@@ -83,7 +83,8 @@ impl Multiplexing {
     /// Required and optional channels of one event.
     fn of(&self, event: EventRef<'_>) -> (&ChannelSet, Option<&ChannelSet>) {
         let value = event.header(&self.header);
-        let blank = |value: &[u8]| value.iter().all(u8::is_ascii_whitespace);
+        // What Java trims.
+        let blank = |value: &[u8]| value.iter().all(|&byte| byte <= b' ');
         let required = value.filter(|value| !blank(value)).and_then(|value| self.mapping.get(value));
         (required.unwrap_or(&self.default), value.and_then(|value| self.optional.get(value)))
     }
