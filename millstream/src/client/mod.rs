@@ -11,7 +11,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`blocking`] has the same without `await`.
+//! [`blocking`] has the same without `await`; [`FlumeLayer`] sends what a program logs.
 //!
 //! | `client.type` | Hosts | When a call fails |
 //! |---|---|---|
@@ -32,6 +32,7 @@ pub mod blocking;
 mod call;
 mod event;
 mod host;
+mod layer;
 mod properties;
 mod rpc_client;
 mod series;
@@ -40,4 +41,5 @@ mod tests;
 mod ways;
 
 pub use event::Event;
+pub use layer::{FlumeGuard, FlumeLayer, FlumeLayerBuilder, WhenFull};
 pub use rpc_client::{RpcClient, RpcClientFactory, Undelivered};
