@@ -156,7 +156,8 @@ fn dir(options: &Options) -> Result<Template> {
         }
         _ => text,
     };
-    if path.is_empty() || path.starts_with(['%']) {
+    let fixed = path.split('%').next().unwrap_or_default();
+    if fixed.trim_matches('/').is_empty() {
         return refuse("expected a path that begins with a directory, so that events stay within it");
     }
     if path.contains('\0') {

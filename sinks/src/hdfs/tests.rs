@@ -132,6 +132,7 @@ fn what_cannot_be_used_is_refused_at_its_place() {
         let error = refused(&settings);
         assert!(error.starts_with(&format!("flume.conf:7: a1.sources.r1.hdfs.{key}: {problem}")), "{error}");
     }
+    assert!(refused(&[("hdfs.path", "file:///%{x}")]).contains("begins with a directory"), "the root is none");
     assert!(refused(&[("hdfs.path", "/x"), stream]).contains("codeC: missing; expected how a CompressedStream"));
 }
 
