@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{agent, check, completions, demo, version, why};
+use commands::{agent, avro_client, check, completions, demo, version, why};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ struct Arguments {
 enum Command {
     /// Runs one agent of a Flume configuration until SIGTERM or Ctrl-C.
     Agent(agent::Arguments),
+    /// Sends lines of a file, a directory or standard input to an avro source.
+    AvroClient(avro_client::Arguments),
     /// Says of every key of a Flume configuration whether it is honoured, different, ignored or unknown; 78 if a part cannot run.
     Check(check::Arguments),
     /// Asks a running agent what holds its events up.
@@ -40,6 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Agent(arguments) }) => agent::run(arguments),
+        Ok(Arguments { command: Command::AvroClient(arguments) }) => avro_client::run(arguments),
         Ok(Arguments { command: Command::Demo(arguments) }) => demo::run(arguments),
         Ok(Arguments { command: Command::Check(arguments) }) => check::run(arguments),
         Ok(Arguments { command: Command::Why(arguments) }) => why::run(arguments),
