@@ -1,4 +1,4 @@
-//! Flume's own clients and agents at our avro source, and ours at theirs.
+//! Flume's own clients and agents at our avro and thrift sources, and ours at theirs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use millstream::Event;
@@ -58,59 +58,104 @@ fn tls(keys: &Keys, class_path: ClassPath) -> (String, String) {
     )
 }
 
-/// Every kind of call and event, over every kind of connection, by a client of this version.
-fn everything_that_a_client_sends_arrives(class_path: ClassPath) {
-    let keys_dir = tempfile::tempdir().unwrap();
-    let keys = Keys::make(keys_dir.path());
-    let (server_tls, client_tls) = tls(&keys, class_path);
+/// A source of ours, and a client of Flume's that sends to it.
+struct Pair {
+    name: &'static str,
+    source: String,
+    client: String,
+}
+
+/// Every kind of call and event, by clients of this version.
+fn everything_that_a_client_sends_arrives(class_path: ClassPath, pairs: &[Pair]) {
     let agent = OurAgent::start(|place| {
-        let [plain, small, secret, both] = ["plain", "small", "secret", "both"].map(|name| place.port(name));
-        Config::default()
-            .avro("plain", plain, "")
-            .avro("small", small, DEFLATE)
-            .avro("secret", secret, &server_tls)
-            .avro("both", both, &format!("{DEFLATE}{server_tls}"))
-            .memory_channel("c1", "capacity = 100000\ntransactionCapacity = 10000")
-            .spark_sink("k1", "c1", place.port("spark"))
-            .text()
+        let config = pairs.iter().fold(Config::default(), |config, Pair { name, source, .. }| {
+            let keys = format!("bind = 127.0.0.1\nport = {}\nchannels = c1\n{source}", place.port(name));
+            config.source(name, &keys)
+        });
+        let channel = "capacity = 100000\ntransactionCapacity = 10000";
+        config.memory_channel("c1", channel).spark_sink("k1", "c1", place.port("spark")).text()
     });
     let mut job = WordCount::start_describing(poll(&[agent.port("spark")]));
     let mut wanted = Counts::new();
-    let kinds =
-        [("plain", ""), ("small", DEFLATE), ("secret", &client_tls), ("both", &format!("{DEFLATE}{client_tls}"))];
-    let clients = kinds.map(|(kind, properties)| {
+    let clients = pairs.iter().map(|Pair { name, client: properties, .. }| {
         let steps = [
-            format!("prefix={kind}-one-,count=50,single=true"),
-            format!("prefix={kind}-batch-,count=10000,batch=10000"),
-            format!("prefix={kind}-great-,body={GREAT_BODY}"),
-            format!("prefix={kind}-none-,empty=true"),
-            format!("prefix={kind}-headers-,headers=1000"),
+            format!("prefix={name}-one-,count=50,single=true"),
+            format!("prefix={name}-batch-,count=10000,batch=10000"),
+            format!("prefix={name}-great-,body={GREAT_BODY}"),
+            format!("prefix={name}-none-,empty=true"),
+            format!("prefix={name}-headers-,headers=1000"),
         ];
-        let names = |step: &str, count: usize| (0..count).map(|n| format!("{kind}-{step}-{n}")).collect::<Vec<_>>();
+        let names = |step: &str, count: usize| (0..count).map(|n| format!("{name}-{step}-{n}")).collect::<Vec<_>>();
         for name in [names("one", 50), names("batch", 10_000)].concat() {
             wanted.insert(described(&name, name.len(), 0), 1);
         }
-        wanted.insert(described(&format!("{kind}-great-0"), GREAT_BODY, 0), 1);
+        wanted.insert(described(&format!("{name}-great-0"), GREAT_BODY, 0), 1);
         *wanted.entry(described("", 0, 0)).or_default() += 1;
-        wanted.insert(described(&format!("{kind}-headers-0"), format!("{kind}-headers-0").len(), 1000), 1);
-        let properties = format!("{}{properties}", one_host(agent.port(kind)));
-        client(class_path, agent.place(), kind, &properties, &steps.each_ref().map(String::as_str))
+        wanted.insert(described(&format!("{name}-headers-0"), format!("{name}-headers-0").len(), 1000), 1);
+        let properties = format!("{}{properties}", one_host(agent.port(name)));
+        client(class_path, agent.place(), name, &properties, &steps.each_ref().map(String::as_str))
     });
-    for client in clients {
+    // All at the same time.
+    for client in clients.collect::<Vec<_>>() {
         client.finish();
     }
     job.until_totals("all are counted", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
     assert_eq!(different(&wanted, &job.stop()), None);
 }
 
-#[test]
-fn everything_that_the_client_of_flume_1_11_sends_arrives() {
-    everything_that_a_client_sends_arrives(ClassPath::Flume111);
+/// Over every kind of connection.
+fn everything_that_an_avro_client_sends_arrives(class_path: ClassPath) {
+    let keys_dir = tempfile::tempdir().unwrap();
+    let (server_tls, client_tls) = tls(&Keys::make(keys_dir.path()), class_path);
+    let pair = |name, server: &str, client: &str| Pair {
+        name,
+        source: format!("type = avro\n{server}"),
+        client: client.to_owned(),
+    };
+    let pairs = [
+        pair("plain", "", ""),
+        pair("small", DEFLATE, DEFLATE),
+        pair("secret", &server_tls, &client_tls),
+        pair("both", &format!("{DEFLATE}{server_tls}"), &format!("{DEFLATE}{client_tls}")),
+    ];
+    everything_that_a_client_sends_arrives(class_path, &pairs);
 }
 
 #[test]
-fn everything_that_the_client_of_flume_1_9_sends_arrives() {
-    everything_that_a_client_sends_arrives(ClassPath::Flume19);
+fn everything_that_the_avro_client_of_flume_1_11_sends_arrives() {
+    everything_that_an_avro_client_sends_arrives(ClassPath::Flume111);
+}
+
+#[test]
+fn everything_that_the_avro_client_of_flume_1_9_sends_arrives() {
+    everything_that_an_avro_client_sends_arrives(ClassPath::Flume19);
+}
+
+/// In both encodings, and over TLS.
+fn everything_that_a_thrift_client_sends_arrives(class_path: ClassPath) {
+    let keys_dir = tempfile::tempdir().unwrap();
+    let (server_tls, client_tls) = tls(&Keys::make(keys_dir.path()), class_path);
+    let pair = |name, both: &str, server: &str, client: &str| Pair {
+        name,
+        source: format!("type = thrift\n{both}{server}"),
+        client: format!("client.type = thrift\n{both}{client}"),
+    };
+    let pairs = [
+        pair("compact", "", "", ""),
+        pair("binary", "protocol = binary\n", "", ""),
+        pair("secret", "", &server_tls, &client_tls),
+    ];
+    everything_that_a_client_sends_arrives(class_path, &pairs);
+}
+
+#[test]
+fn everything_that_the_thrift_client_of_flume_1_11_sends_arrives() {
+    everything_that_a_thrift_client_sends_arrives(ClassPath::Flume111);
+}
+
+#[test]
+fn everything_that_the_thrift_client_of_flume_1_9_sends_arrives() {
+    everything_that_a_thrift_client_sends_arrives(ClassPath::Flume19);
 }
 
 #[test]
