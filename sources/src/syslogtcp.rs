@@ -196,6 +196,25 @@ mod tests {
         served.running.stop().await.unwrap();
     }
 
+    #[tokio::test]
+    async fn over_tls_it_is_the_same_and_a_peer_that_speaks_none_is_told_apart() {
+        let channel = TestChannel::new();
+        let dir = tempfile::tempdir().unwrap();
+        let keystore = crate::testing::keystore(dir.path());
+        let served = syslog(&[("ssl", "true"), ("keystore", &keystore)], &channel).await;
+        let mut plain = served.peer().await;
+        plain.send("<13>- h plain\n").await;
+        plain.rest().await;
+        served.running.until_counted(MetricName::GenericProcessingFail, 1).await;
+        let mut silent = served.peer().await;
+        let mut stream = crate::testing::secured(served.port).await;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"<13>- h secret\n").await.unwrap();
+        channel.until(|stored| stored.bodies.len() == 1).await;
+        assert_eq!(channel.texts(), ["secret"]);
+        served.running.stop().await.unwrap();
+        silent.rest().await;
+    }
+
     #[test]
     fn custom_formats_are_refused_with_the_remedy() {
         let text = refusal(&SPEC, &[("port", "0"), ("format.regex", "(.*)")]);

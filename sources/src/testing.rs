@@ -1,13 +1,16 @@
 //! What the tests of sources that peers connect to share.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::path::Path;
+
 use millstream_core::{Options, Source, SourceContext, SourceSpec};
-use millstream_io::listen;
+use millstream_io::{listen, tls};
 use millstream_testkit::contract::spec::Declared;
 use millstream_testkit::{PATIENCE, Running, TestChannel, setting, start_source};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 /// A source that listens.
 pub(crate) struct Served {
@@ -58,6 +61,24 @@ pub(crate) async fn serve(
     let text = port.to_string();
     let settings = [&[(host, "127.0.0.1"), ("port", &text)], settings].concat();
     Served { running: start(spec, &settings, channel).await, port }
+}
+
+/// A file in `dir` with a key and its certificate.
+pub(crate) fn keystore(dir: &Path) -> String {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = dir.join("keys.pem");
+    std::fs::write(&path, pair.signing_key.serialize_pem() + &pair.cert.pem()).unwrap();
+    path.display().to_string()
+}
+
+/// A connection to that port that TLS protects.
+pub(crate) async fn secured(port: u16) -> TlsStream<TcpStream> {
+    let settings = [setting("ssl", "true"), setting("trust-all-certs", "true")];
+    let (options, _) = Options::parse("a1.sinks.k1", &tls::CLIENT_OPTIONS, &[], settings).unwrap();
+    let connector = tls::connector(&options).unwrap().unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let shaken = connector.connect("localhost".try_into().unwrap(), stream);
+    timeout(PATIENCE, shaken).await.expect("shaken in time").unwrap()
 }
 
 /// The declaration, with values for what must be given.

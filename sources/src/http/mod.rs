@@ -185,6 +185,8 @@ impl Serving {
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES);
+        // A peer that has said everything still wants its answer.
+        server.half_close(true);
         let mut connection = std::pin::pin!(server.serve_connection(TokioIo::new(stream), service));
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,

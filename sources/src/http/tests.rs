@@ -133,6 +133,22 @@ async fn a_blob_is_one_event_with_the_parameters_as_headers_and_is_cut_at_its_li
 }
 
 #[tokio::test]
+async fn a_peer_that_says_no_more_still_gets_its_answer() {
+    let channel = TestChannel::new();
+    let served = http(&[], &channel).await;
+    let mut peer = served.peer().await;
+    channel.hold();
+    peer.send(format!("{JSON}\r\nHost: x\r\nContent-Length: 14\r\n\r\n[{{\"body\":\"a\"}}]")).await;
+    peer.finish().await;
+    channel.until(|stored| stored.bodies.len() == 1).await;
+    // What the end of the peer's words does, it does by now.
+    assert!(timeout(Duration::from_millis(50), peer.raw(1)).await.is_err());
+    channel.tell();
+    assert_eq!(answer(&mut peer).await.0, 200);
+    served.running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn hostile_requests_are_refused_and_others_served_meanwhile() {
     let channel = TestChannel::new();
     let served = http(&[], &channel).await;

@@ -63,7 +63,7 @@ impl Classic {
             events.header(STATUS, INCOMPLETE);
         }
         match matched {
-            Some((parts, _)) if !self.keep.all => self.keep.event(&parts, events),
+            Some((parts, _)) if !self.keep.all => self.keep.event(message, &parts, events),
             _ => events.event(&[message]),
         }
     }
@@ -166,7 +166,7 @@ mod tests {
                 "su: 'su root'",
             ),
             ("<13>- - body", &[("Facility", "1"), ("Severity", "5"), ("priority", "13")], "body"),
-            ("<999>- h ", &[("Facility", "124"), ("Severity", "7"), ("priority", "999"), ("host", "h")], ""),
+            ("<999>- h ", &[("Facility", "124"), ("Severity", "7"), ("priority", "999"), ("host", "h")], "<999>- h "),
             ("<13>no pattern", &[("Facility", "1"), ("Severity", "5")], "<13>no pattern"),
             ("<13>- h body\r", &[("Facility", "1"), ("Severity", "5")], "<13>- h body\r"),
         ];

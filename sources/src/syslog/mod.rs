@@ -107,12 +107,12 @@ impl KeepFields {
         })
     }
 
-    /// Ends the event: the body, behind what is kept of the other parts.
-    fn event(self, parts: &Parts<'_>, events: &mut Gather) {
+    /// Ends the event: the body, behind what is kept of the other parts. Where that is nothing, as in Flume the message.
+    fn event(self, message: &[u8], parts: &Parts<'_>, events: &mut Gather) {
         let chosen = |keep: bool, part: &'static [u8]| if keep { part } else { b"" };
         let of = |keep: bool, part| if keep { part } else { &b""[..] };
         let version = parts.version.filter(|_| self.version);
-        events.event(&[
+        let kept = [
             chosen(self.priority, b"<"),
             of(self.priority, parts.priority),
             chosen(self.priority, b">"),
@@ -123,7 +123,11 @@ impl KeepFields {
             of(self.host, parts.host),
             chosen(self.host, b" "),
             parts.body,
-        ]);
+        ];
+        match kept.iter().all(|part| part.is_empty()) {
+            true => events.event(&[message]),
+            false => events.event(&kept),
+        }
     }
 }
 
@@ -181,12 +185,14 @@ mod tests {
             let setting = millstream_testkit::setting("keepFields", value);
             let (options, _) = Options::parse("a1.sources.r1", &OPTIONS, &[], [setting]).unwrap();
             let mut events = Gather::new();
-            KeepFields::from_options(&options).unwrap().event(parts, &mut events);
+            KeepFields::from_options(&options).unwrap().event(b"<13>raw", parts, &mut events);
             String::from_utf8(events.take().event(0).body().to_vec()).unwrap()
         };
         assert_eq!(kept("none", &parts), "b c");
         assert_eq!(kept("hostname PRIORITY", &parts), "<13>h b c");
         assert_eq!(kept("timestamp,version,priority,hostname", &parts), "<13>1 T h b c");
         assert_eq!(kept("version", &Parts { version: None, ..parts }), "b c");
+        assert_eq!(kept("none", &Parts { body: b"", ..parts }), "<13>raw");
+        assert_eq!(kept("hostname", &Parts { body: b"", ..parts }), "h ");
     }
 }

@@ -44,7 +44,7 @@ impl Multiport {
         }
         match self.keep.all || parts.body.is_empty() {
             true => events.event(&[message]),
-            false => self.keep.event(&parts, events),
+            false => self.keep.event(message, &parts, events),
         }
     }
 }

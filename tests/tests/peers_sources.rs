@@ -1,0 +1,464 @@
+//! Sources beside Flume's own: the same properties, the same bytes on their ports, answers and events compared.
+//!
+//! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use millstream_testkit::peer::{Flume, Place, RpcLoad, Version, free_port};
+use millstream_tests::peers::OurAgent;
+use millstream_tests::until_true;
+
+/// Headers and body of an event.
+type Event = (BTreeMap<String, String>, String);
+
+/// An agent in which each of these sources has a channel of its own, and a directory of its own for what comes.
+fn agent(place: &Place, sources: &[(&str, String)]) -> String {
+    let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
+    let all = |letter| names.iter().map(|name| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
+    let mut text = format!("a1.sources = {}\na1.channels = {}\na1.sinks = {}\n", all('r'), all('c'), all('k'));
+    for (name, properties) in sources {
+        let dir = place.path(name);
+        fs::create_dir_all(&dir).unwrap();
+        for line in properties.lines() {
+            text.push_str(&format!("a1.sources.r{name}.{}\n", line.trim()));
+        }
+        text.push_str(&format!(
+            "a1.sources.r{name}.channels = c{name}\na1.channels.c{name}.type = memory\n\
+             a1.channels.c{name}.capacity = 10000\na1.channels.c{name}.transactionCapacity = 1000\n\
+             a1.sinks.k{name}.type = file_roll\na1.sinks.k{name}.channel = c{name}\n\
+             a1.sinks.k{name}.sink.directory = {}\na1.sinks.k{name}.sink.rollInterval = 0\n\
+             a1.sinks.k{name}.sink.serializer = header_and_text\n",
+            dir.display()
+        ));
+    }
+    text
+}
+
+/// What a source brought, sorted: connections have no order among them.
+fn events(place: &Place, name: &str) -> Vec<Event> {
+    let files = fs::read_dir(place.path(name)).unwrap();
+    let contents = files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect::<Vec<_>>();
+    // What Flume writes for a dash in a message: in docs/compat.md.
+    let text = String::from_utf8_lossy(&contents).replace("null ", "- ");
+    let mut events: Vec<Event> = text.split_terminator('\n').map(event).collect();
+    events.sort();
+    events
+}
+
+/// Reads `{k=v, k2=v2} body`; Flume has the headers in the order of a hash table.
+fn event(line: &str) -> Event {
+    let (headers, body) = line.strip_prefix('{').and_then(|line| line.split_once("} ")).unwrap_or(("", line));
+    let headers = headers.split(", ").filter_map(|header| header.split_once('='));
+    // Of a long body, its beginning and length say enough.
+    let body = match body.char_indices().nth(100) {
+        Some((end, _)) => format!("{}... {} bytes", &body[..end], body.len()),
+        None => body.to_owned(),
+    };
+    (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body)
+}
+
+/// Both agents, of one text of properties.
+struct Both {
+    ours: OurAgent,
+    theirs: Flume,
+}
+
+impl Both {
+    fn start(properties: impl Fn(&mut Place) -> String) -> Self {
+        let both = Self { theirs: Flume::agent(Version::V1_11, &properties), ours: OurAgent::start(&properties) };
+        both.ours.process().until("agent is ready");
+        both
+    }
+
+    /// Says `bytes` to the port of this name, each piece on a connection of its own; what each agent answered.
+    fn say(&self, port: &str, pieces: &[&[u8]]) -> [Vec<String>; 2] {
+        let ports = [self.ours.port(port), self.theirs.port(port)];
+        ports.map(|port| pieces.iter().map(|piece| said(port, piece)).collect())
+    }
+
+    /// Waits until both have as many events from each of these sources, then ends both; the events must be equal.
+    #[track_caller]
+    fn compare(mut self, counts: &[(&str, usize)]) -> BTreeMap<String, Vec<Event>> {
+        for (name, count) in counts {
+            until_true(&format!("{count} events of {name}"), || {
+                [self.ours.place(), self.theirs.place()].iter().all(|place| events(place, name).len() >= *count)
+            });
+        }
+        self.ours.stop();
+        self.theirs.stop();
+        let names = counts.iter().map(|(name, _)| (*name).to_owned());
+        let of = |place: &Place| names.clone().map(|name| (name.clone(), events(place, &name))).collect();
+        let (ours, mut theirs): (BTreeMap<String, Vec<Event>>, BTreeMap<_, _>) =
+            (of(self.ours.place()), of(self.theirs.place()));
+        let all = theirs.values_mut().flatten();
+        all.filter(|(headers, _)| is_invalid(headers)).for_each(|(headers, _)| {
+            // Of an earlier message of the connection: in docs/compat.md.
+            headers.remove("priority");
+        });
+        for name in names {
+            assert_eq!(ours[&name], theirs[&name], "{name}: ours is left, Flume's is right");
+        }
+        ours
+    }
+}
+
+fn is_invalid(headers: &BTreeMap<String, String>) -> bool {
+    headers.get("flume.syslog.status").is_some_and(|status| status == "Invalid")
+}
+
+fn said(port: u16, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    // One that is cut off may be told so.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A day of this month or the last, as RFC 3164 has it.
+fn some_days_ago() -> &'static str {
+    static DATE: OnceLock<String> = OnceLock::new();
+    DATE.get_or_init(|| {
+        let date = Command::new("date").args(["-u", "-d", "3 days ago", "+%b %e 10:11:12"]).env("LC_ALL", "C").output();
+        String::from_utf8(date.unwrap().stdout).unwrap().trim_end().to_owned()
+    })
+}
+
+fn messages() -> Vec<String> {
+    let date = some_days_ago();
+    let long = format!("<13>- h {}", "y".repeat(3000));
+    let mut messages: Vec<String> = [
+        "<34>1 2020-05-04T10:11:12Z host.example app - ID47 - text here",
+        "<34>1 2020-05-04T10:11:12+02:00 host.example offset",
+        "<34>2020-05-04T10:11:12Z h no version",
+        "<13>nothing matches",
+        "<13>- - body of nobody",
+        "<13>1 - host body",
+        "\n\n<14>- h after empty lines",
+        "<13>- h crlf\r",
+        "<999>- h x",
+        "<1234>- h x",
+        "<>x",
+        "no message at all",
+        "<13>- h ünï \u{1f600}",
+        "<13>- a@b.c-d body  with   blanks ",
+        "<13>- -x body",
+        "<13>- h ",
+    ]
+    .map(|message| format!("{message}\n"))
+    .into();
+    messages.push(format!("<13>{date} box su: 'su root'\n"));
+    messages.push(format!("<13>1 {date} box with version\n"));
+    messages.push(format!("{long}\n"));
+    messages
+}
+
+fn bytes(messages: &[String]) -> Vec<&[u8]> {
+    messages.iter().map(String::as_bytes).collect()
+}
+
+#[test]
+fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
+    const KEPT: [(&str, &str); 4] = [
+        ("none", "none"),
+        ("all", "all"),
+        ("each", "priority version timestamp hostname"),
+        ("some", "hostname timestamp"),
+    ];
+    let ours_udp = free_port();
+    let theirs_udp = free_port();
+    let is_first = std::cell::Cell::new(true);
+    // The real one is started first, and once more if somebody else took a port.
+    let both = Both::start(|place| {
+        let udp = if is_first.get() { theirs_udp } else { ours_udp };
+        let mut sources: Vec<(&str, String)> = Vec::new();
+        for (name, keep) in KEPT {
+            let port = place.port(name);
+            let properties = format!("type = syslogtcp\nhost = 127.0.0.1\nport = {port}\nkeepFields = {keep}\n");
+            sources.push((name, properties + "clientIPHeader = ip\n"));
+        }
+        let properties = format!("type = syslogudp\nhost = 127.0.0.1\nport = {udp}\nclientIPHeader = ip\n");
+        sources.push(("udp", properties));
+        is_first.set(false);
+        agent(place, &sources)
+    });
+    let messages = messages();
+    for (name, _) in KEPT {
+        both.say(name, &bytes(&messages));
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // Over UDP all messages have one parser, which gives those without headers the ones of an earlier message.
+    let has_headers =
+        |message: &String| !["nothing matches", "crlf", "-x body"].iter().any(|part| message.contains(part));
+    let short: Vec<&String> = messages.iter().filter(|message| message.len() < 2000 && has_headers(message)).collect();
+    for message in &short {
+        for port in [ours_udp, theirs_udp] {
+            socket.send_to(message.as_bytes(), ("127.0.0.1", port)).unwrap();
+        }
+    }
+    // The long one is two.
+    let events = messages.len() + 1;
+    both.compare(&[("none", events), ("all", events), ("each", events), ("some", events), ("udp", short.len())]);
+}
+
+#[test]
+fn multiport_syslog_gives_the_events_of_the_real_one() {
+    let both = Both::start(|place| {
+        let (first, second) = (place.port("first"), place.port("second"));
+        let properties = |ports: String, more: &str| {
+            format!("type = multiport_syslogtcp\nhost = 127.0.0.1\nports = {ports}\n{more}\n")
+        };
+        let third = place.port("third");
+        let sources = [
+            ("multi", properties(format!("{first} {second}"), "clientIPHeader = ip")),
+            ("kept", properties(third.to_string(), "keepFields = priority version timestamp hostname")),
+        ];
+        agent(place, &sources)
+    });
+    // Those without a time get that of their arrival.
+    let mut messages = messages();
+    messages.retain(|message| !message.contains(">- ") && !message.contains(">1 - ") && !message.starts_with('\n'));
+    let date = some_days_ago();
+    for more in [
+        "<34>1 2020-05-04T10:11:12.5Z h fraction",
+        "<34>1 2020-05-04T10:11:12.123456-03:30 h fraction and offset",
+        "<34>2 2020-05-04T10:11:12Z h another version",
+        "<99999>1 2020-05-04T10:11:12Z h five digits",
+        "<-5>1 2020-05-04T10:11:12Z h a sign",
+        "<123456>1 2020-05-04T10:11:12Z h six digits",
+        "<34>1 2020-05-04T10:11:12Z h ",
+        "<34>1 2020-05-04T10:11:12Z h",
+        "<34>1 2020-05-04T10:11:12 h no zone",
+        "<34>1 2020-05-04T10:11:12Z h cr\r",
+        "<34>",
+    ] {
+        messages.push(format!("{more}\n"));
+    }
+    messages.push(format!("<13>{date} h {}\n", "z".repeat(3000)));
+    for port in ["first", "second", "third"] {
+        both.say(port, &bytes(&messages));
+    }
+    let events = messages.len() + 1;
+    both.compare(&[("multi", 2 * events), ("kept", events)]);
+}
+
+#[test]
+fn netcat_answers_and_stores_as_the_real_one() {
+    let both = Both::start(|place| {
+        let properties = |port: u16, more: &str| format!("type = netcat\nbind = 127.0.0.1\nport = {port}\n{more}");
+        let sources = [
+            ("acks", properties(place.port("acks"), "")),
+            ("silent", properties(place.port("silent"), "ack-every-event = false\nmax-line-length = 10\n")),
+            ("latin", properties(place.port("latin"), "encoding = ISO-8859-1\n")),
+        ];
+        agent(place, &sources)
+    });
+    let (just, more) = (format!("{}\n", "x".repeat(511)), format!("{}\nrest\n", "x".repeat(512)));
+    let acks: [&[u8]; 5] =
+        [b"one\r\ntwo\n\n", "grüße \u{1f600}\n".as_bytes(), b"kept\nleft out", just.as_bytes(), more.as_bytes()];
+    let silent: [&[u8]; 3] = [b"one\ntwo\n", b"123456789\n1234567890\nno\n", "äöüäöüäöü\näöüäöüäöüä\n".as_bytes()];
+    for (port, pieces) in [("acks", &acks[..]), ("silent", &silent), ("latin", &[b"gr\xFC\xDFe\n"])] {
+        let [ours, theirs] = both.say(port, pieces);
+        assert_eq!(ours, theirs, "{port}: ours is left, Flume's is right");
+    }
+    both.compare(&[("acks", 6), ("silent", 4), ("latin", 1)]);
+}
+
+#[test]
+fn http_answers_and_stores_as_the_real_one() {
+    const BLOB: &str = "org.apache.flume.source.http.JSONHandler";
+    let both = Both::start(|place| {
+        let port = place.port("json");
+        let sources = [("json", format!("type = http\nbind = 127.0.0.1\nport = {port}\nhandler = {BLOB}\n"))];
+        agent(place, &sources)
+    });
+    let request = |method: &str, content_type: &str, body: &[u8]| {
+        let head = format!(
+            "{method} /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{content_type}Content-Length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let json = "Content-Type: application/json\r\n";
+    let utf_16: Vec<u8> = r#"[{"body":"ü"}]"#.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    let bodies: [&str; 14] = [
+        r#"[{"headers":{"a":"b","n":1.50,"t":true},"body":"text ü"}]"#,
+        r#"[{"body":"one"},{"body":"two","unknown":[{}]},{"headers":{"h":"v"}},{}]"#,
+        r#"[{"headers":null,"body":null},{"body":12.50}]"#,
+        "[]",
+        "",
+        "null",
+        "[null]",
+        r#"{"body":"lone"}"#,
+        r#"[{"body":"x"}] more"#,
+        r#"[{"body":{}}]"#,
+        r#"[{"body":[]}]"#,
+        r#"[{"headers":{"a":{}}}]"#,
+        r#"[{"headers":{"a":"1","a":"2"}}]"#,
+        "[1]",
+    ];
+    let mut requests: Vec<Vec<u8>> = bodies.iter().map(|body| request("POST", json, body.as_bytes())).collect();
+    requests.push(request("GET", json, br#"[{"body":"by get"}]"#));
+    requests.push(request("POST", "", "[{\"body\":\"no type ü\"}]".as_bytes()));
+    requests.push(request("POST", "Content-Type: text/plain\r\n", "[{\"body\":\"plain ü\"}]".as_bytes()));
+    requests.push(request(
+        "POST",
+        "Content-Type: application/json; charset=UTF-8\r\n",
+        "[{\"body\":\"utf-8 ü\"}]".as_bytes(),
+    ));
+    requests.push(request("POST", "Content-Type: application/json; charset=utf-16\r\n", &utf_16));
+    requests.push(request("POST", "Content-Type: application/json; charset=iso-8859-1\r\n", b"[]"));
+    for method in ["PUT", "DELETE", "TRACE", "OPTIONS"] {
+        requests.push(request(method, json, b""));
+    }
+    let requests: Vec<&[u8]> = requests.iter().map(Vec::as_slice).collect();
+    let statuses = both.say("json", &requests).map(|answers| {
+        answers.iter().map(|answer| answer.split(' ').nth(1).unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    });
+    let [ours, theirs] = &statuses;
+    for (index, request) in requests.iter().enumerate() {
+        assert_eq!(ours[index], theirs[index], "ours is left, of {}", String::from_utf8_lossy(request));
+    }
+    both.compare(&[("json", 12)]);
+}
+
+#[test]
+fn exec_cuts_lines_as_the_real_one() {
+    let both = Both::start(|place| {
+        let text = r"printf 'a\\nb\\r\\nc\\rd\\n\\n\\r\\n  blanks  \\n\\303\\274\\nlast'";
+        let sources = [
+            ("shell", format!("type = exec\nshell = /bin/sh -c\ncommand = {text}\nbatchTimeout = 100\n")),
+            ("bare", "type = exec\ncommand = echo 'one  two' $HOME\nbatchTimeout = 100\n".into()),
+        ];
+        agent(place, &sources)
+    });
+    both.compare(&[("shell", 9), ("bare", 1)]);
+}
+
+/// A taildir source that follows `*.log` in `logs`.
+fn tail(logs: &Path, positions: &Path, idle_ms: u32) -> String {
+    format!(
+        "type = TAILDIR\nfilegroups = f\nfilegroups.f = {}/.*\\\\.log\npositionFile = {}\nwritePosInterval = 200\n\
+         headers.f.kind = log\nbyteOffsetHeader = true\nidleTimeout = {idle_ms}\n",
+        logs.display(),
+        positions.display()
+    )
+}
+
+fn append(path: &Path, text: &str) {
+    let file = fs::OpenOptions::new().append(true).create(true).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+#[test]
+fn taildir_gives_the_events_of_the_real_one() {
+    let both = Both::start(|place| {
+        let logs = place.path("logs");
+        fs::create_dir_all(&logs).unwrap();
+        append(&logs.join("a.log"), "one\ntwo\r\n\n\r\nin\rside\n  blanks \nünï \u{1f600}\n");
+        append(&logs.join("b.log"), "");
+        append(&logs.join("c.log.1"), "no match\n");
+        append(&logs.join("d.log"), "never finished");
+        agent(place, &[("tail", tail(&logs, &place.path("positions.json"), 1000))])
+    });
+    until_true("what is there is read", || {
+        [both.ours.place(), both.theirs.place()].iter().all(|place| events(place, "tail").len() >= 7)
+    });
+    for place in [both.ours.place(), both.theirs.place()] {
+        append(&place.path("logs/a.log"), "unfin");
+        append(&place.path("logs/a.log"), "ished\n");
+        append(&place.path("logs/b.log"), "into the empty one\n");
+        append(&place.path("logs/new.log"), "a new file\n");
+    }
+    let brought = both.compare(&[("tail", 11)]);
+    assert!(brought["tail"].iter().any(|(_, body)| body == "never finished"), "when the file was idle");
+}
+
+#[test]
+fn a_position_file_goes_from_the_real_one_to_us_and_back() {
+    let mut theirs = Flume::agent(Version::V1_11, |place| {
+        let logs = place.path("logs");
+        fs::create_dir_all(&logs).unwrap();
+        append(&logs.join("a.log"), "one\ntwo\nthr");
+        agent(place, &[("tail", tail(&logs, &place.path("positions.json"), 600_000))])
+    });
+    let (logs, positions) = (theirs.place().path("logs"), theirs.place().path("positions.json"));
+    let bodies = |place: &Place| {
+        let mut bodies: Vec<String> = events(place, "tail").into_iter().map(|(_, body)| body).collect();
+        bodies.sort();
+        bodies
+    };
+    until_true("Flume has read", || bodies(theirs.place()).len() == 2);
+    theirs.stop();
+    append(&logs.join("a.log"), "ee\nfour\n");
+    let mut ours = OurAgent::start(|place| agent(place, &[("tail", tail(&logs, &positions, 600_000))]));
+    until_true("we have read", || bodies(ours.place()).len() >= 2);
+    append(&logs.join("a.log"), "five\n");
+    until_true("we have read more", || bodies(ours.place()).len() >= 3);
+    ours.stop();
+    assert_eq!(bodies(ours.place()), ["five", "four", "three"]);
+    append(&logs.join("a.log"), "six\n");
+    theirs.start();
+    until_true("Flume has read again", || bodies(theirs.place()).len() >= 3);
+    theirs.stop();
+    assert_eq!(bodies(theirs.place()), ["one", "six", "two"]);
+    append(&logs.join("a.log"), "seven\n");
+    ours.start_again();
+    until_true("we have read again", || bodies(ours.place()).len() >= 4);
+    ours.stop();
+    assert_eq!(
+        bodies(ours.place()),
+        ["five", "four", "seven", "three"],
+        "what Flume read in between is not read again"
+    );
+}
+
+#[test]
+fn thrift_takes_what_flumes_own_client_sends_in_both_encodings() {
+    let agent = OurAgent::start(|place| {
+        let properties = |port: u16, protocol: &str| {
+            format!("type = thrift\nbind = 127.0.0.1\nport = {port}\nprotocol = {protocol}\n")
+        };
+        let sources = [
+            ("compact", properties(place.port("compact"), "compact")),
+            ("binary", properties(place.port("binary"), "binary")),
+        ];
+        agent(place, &sources)
+    });
+    agent.process().until("agent is ready");
+    for protocol in ["compact", "binary"] {
+        let dir = agent.place().path(&format!("client-{protocol}"));
+        fs::create_dir_all(&dir).unwrap();
+        let properties = format!(
+            "client.type = thrift\nprotocol = {protocol}\nhosts = h1\nhosts.h1 = 127.0.0.1:{}\n",
+            agent.port(protocol)
+        );
+        let steps = ["count=2000,batch=100", "count=5,batch=1,headers=3"];
+        let mut load = RpcLoad::start(Version::V1_11.client(), &dir, &properties, &steps);
+        load.until_acknowledged(2005);
+        let mut acknowledged = load.finish();
+        acknowledged.sort();
+        until_true("everything is written", || events(agent.place(), protocol).len() >= 2005);
+        let brought = events(agent.place(), protocol);
+        assert_eq!(brought.len(), 2005);
+        let mut ids: Vec<String> = brought.iter().map(|(_, body)| id(body).to_owned()).collect();
+        ids.sort();
+        assert_eq!(ids, acknowledged, "{protocol}");
+        assert_eq!(brought.iter().filter(|(headers, _)| headers.len() == 3).count(), 5);
+    }
+}
+
+/// How a client calls the event with this body.
+fn id(body: &str) -> &str {
+    body.split(['.', ' ']).next().unwrap_or_default()
+}
