@@ -186,7 +186,7 @@ impl Hearing {
         let attend = |stream: TcpStream, peer| {
             let (hearing, cx) = (Arc::clone(&self), cx.clone());
             async move {
-                let stream = socket::secured(hearing.acceptor.as_ref(), stream, peer).await?;
+                let stream = socket::secured(hearing.acceptor.as_ref(), stream, peer, &cx).await?;
                 hearing.hear(stream, peer, port, cx).await
             }
         };

@@ -122,10 +122,15 @@ pub(crate) async fn secured(
     acceptor: Option<&TlsAcceptor>,
     stream: TcpStream,
     peer: SocketAddr,
+    cx: &SourceContext,
 ) -> Result<Box<dyn Stream>, Error> {
     let Some(acceptor) = acceptor else { return Ok(Box::new(stream)) };
-    let shaken = timeout(HANDSHAKE_WAIT, acceptor.accept(stream)).await;
-    let stream = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let mut stop = cx.stop.clone();
+    let stream = tokio::select! {
+        shaken = acceptor.accept(stream) => shaken,
+        () = sleep(HANDSHAKE_WAIT) => Err(io::ErrorKind::TimedOut.into()),
+        () = stop.stopped() => return Err(Error::Stopped { what: format!("source {}", cx.name).into() }),
+    };
     Ok(Box::new(stream.map_err(|error| Error::net("TLS handshake with", peer, error))?))
 }
 

@@ -89,7 +89,7 @@ impl SyslogTcp {
             let (acceptor, hearing) = (self.acceptor.clone(), self.hearing.clone());
             let (cx, memory) = (cx.clone(), memory.clone());
             async move {
-                let stream = socket::secured(acceptor.as_ref(), stream, peer).await?;
+                let stream = socket::secured(acceptor.as_ref(), stream, peer, &cx).await?;
                 hearing.hear(stream, peer, cx, memory).await
             }
         };
@@ -211,8 +211,10 @@ mod tests {
         tokio::io::AsyncWriteExt::write_all(&mut stream, b"<13>- h secret\n").await.unwrap();
         channel.until(|stored| stored.bodies.len() == 1).await;
         assert_eq!(channel.texts(), ["secret"]);
+        let stopping = tokio::time::Instant::now();
         served.running.stop().await.unwrap();
         silent.rest().await;
+        assert!(stopping.elapsed() < std::time::Duration::from_secs(1), "one that shakes no hands holds up nothing");
     }
 
     #[test]

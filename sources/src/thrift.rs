@@ -96,7 +96,7 @@ impl Thrift {
         let attend = |stream: TcpStream, peer| {
             let (acceptor, serving) = (self.acceptor.clone(), Arc::clone(&serving));
             async move {
-                let stream = socket::secured(acceptor.as_ref(), stream, peer).await?;
+                let stream = socket::secured(acceptor.as_ref(), stream, peer, &serving.cx).await?;
                 serving.connection(stream, peer).await
             }
         };

@@ -145,7 +145,7 @@ impl Http {
         let attend = |stream: TcpStream, peer| {
             let (acceptor, serving) = (self.acceptor.0.clone(), Arc::clone(&serving));
             async move {
-                let stream = socket::secured(acceptor.as_ref(), stream, peer).await?;
+                let stream = socket::secured(acceptor.as_ref(), stream, peer, &serving.cx).await?;
                 serving.connection(stream, peer).await
             }
         };
