@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test check bench clean
+.PHONY: help tools demo test check bench dist clean
 # Where rustup puts cargo, also before a new shell knows of it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -15,6 +15,7 @@ help:
 	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
 	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
 	@echo 'make bench   measures whole runs'
+	@echo 'make dist    makes a tarball with the layout of Flume, and a Debian package, in target/dist'
 	@echo 'make clean   removes what was built, and what the demo counted'
 
 tools:
@@ -40,6 +41,10 @@ check: tools
 bench: tools
 	cargo build --release -p millstream-cli -p millstream-benches
 	cargo run --release -p millstream-benches -- $(ARGS)
+
+dist: tools
+	cargo build --release -p millstream-cli
+	packaging/make-dist $${CARGO_TARGET_DIR:-target}/release/millstream $${CARGO_TARGET_DIR:-target}/dist
 
 clean: tools
 	cargo clean

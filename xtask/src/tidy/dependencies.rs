@@ -56,7 +56,7 @@ const FOLDERS: &[(&str, Layer)] = &[
 ];
 
 /// Folders at the root that hold no package.
-const OTHER_FOLDERS: &[&str] = &["docs", "examples", "clients"];
+const OTHER_FOLDERS: &[&str] = &["docs", "examples", "packaging", "clients"];
 
 /// What cargo says about the packages of this workspace.
 pub(super) fn metadata() -> Result<Value, String> {
