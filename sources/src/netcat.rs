@@ -359,6 +359,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn hundreds_of_peers_that_do_not_finish_a_line_hold_up_no_other() {
+        let channel = TestChannel::new();
+        let served = netcat(&[], &channel).await;
+        let mut slow = Vec::new();
+        for _ in 0..400 {
+            let mut peer = served.peer().await;
+            peer.send("half a li").await;
+            slow.push(peer);
+        }
+        served.running.until_counted(MetricName::OpenConnectionCount, 400).await;
+        let mut peer = served.peer().await;
+        peer.send("good\n").await;
+        assert_eq!(peer.line().await, "OK\n");
+        let first = slow.first_mut().unwrap();
+        first.send("ne\n").await;
+        assert_eq!(first.line().await, "OK\n");
+        assert_eq!(channel.texts(), ["good", "half a line"]);
+        drop(slow);
+        while served.running.counted(MetricName::OpenConnectionCount) > 1 {
+            tokio::task::yield_now().await;
+        }
+        served.running.stop().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn other_encodings_become_utf_8_and_what_is_no_utf_8_stays_as_it_is() {
         for (encoding, bytes, body) in
             [("ISO-8859-1", &b"gr\xFC\xDFe\n"[..], "grüße".as_bytes()), ("utf-8", b"a\xFFb\n", b"a\xFFb")]

@@ -85,7 +85,7 @@ const OLD_NAMES: [(&str, &str); 3] =
 /// A peer has so long to send the head of a request.
 const HEAD_WAIT: Duration = Duration::from_secs(30);
 /// Longest head of a request.
-const HEAD_BYTES: usize = 64 << 10;
+const HEAD_BYTES: usize = 16 << 10;
 
 /// Listens.
 #[derive(Debug)]
