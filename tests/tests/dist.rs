@@ -36,7 +36,7 @@ impl Dist {
     fn file(&self, end: &str) -> PathBuf {
         let files = fs::read_dir(self.dir.path()).unwrap().map(|file| file.unwrap().path());
         let mut found = files.filter(|file| file.to_string_lossy().ends_with(end));
-        let file = found.next().unwrap_or_else(|| panic!("no file that ends in {end}"));
+        let file = found.next().expect(end);
         assert!(found.next().is_none());
         file
     }
