@@ -274,6 +274,13 @@ impl Tail {
         self.seen.modified = None;
     }
 
+    /// Its name matches no more. Whoever writes it may do so for a while, however long it was quiet before.
+    pub(super) fn leave(&mut self) {
+        if !std::mem::replace(&mut self.leaving, true) {
+            self.changed_at = Instant::now();
+        }
+    }
+
     /// Closes the file, as it is idle.
     pub(super) fn close(&mut self) {
         self.file = None;

@@ -103,7 +103,10 @@ impl Tails {
             let names = names.remove(&tail.identity).unwrap_or_default();
             let same = names.iter().position(|file| file.path == tail.path && file.group.is_some());
             let name = same.or_else(|| names.iter().position(|file| file.group.is_some()));
-            tail.leaving = name.is_none();
+            match name {
+                Some(_) => tail.leaving = false,
+                None => tail.leave(),
+            }
             if let Some(file) = name.or(names.len().checked_sub(1)).map(|index| &names[index]) {
                 tail.path.clone_from(&file.path);
                 tail.group = file.group.unwrap_or(tail.group);

@@ -314,6 +314,23 @@ async fn a_file_renamed_to_another_name_is_read_to_its_end_and_let_go() {
 }
 
 #[tokio::test]
+async fn what_is_written_behind_a_rename_is_read_however_quiet_the_file_was_before() {
+    let (logs, channel) = (Logs::new(), TestChannel::new());
+    logs.append("a.log", "one\n");
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    OpenOptions::new().append(true).open(logs.path("a.log")).unwrap().set_modified(hour_ago).unwrap();
+    let running = logs.start(&[("idleTimeout", "600000")], &channel);
+    until(&channel, 1).await;
+    until_file(&logs.position_file(), |text| text.contains("a.log")).await;
+    logs.rename("a.log", "a.log.1");
+    until_file(&logs.position_file(), |text| !text.contains("a.log")).await;
+    logs.append("a.log.1", "late\n");
+    until(&channel, 2).await;
+    assert_eq!(channel.texts(), ["one", "late"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_deleted_file_is_read_to_its_end_and_forgotten() {
     let (logs, channel) = (Logs::new(), TestChannel::new());
     channel.fill_up_after(1);
