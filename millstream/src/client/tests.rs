@@ -336,15 +336,26 @@ fn the_blocking_client_does_the_same() {
 }
 
 #[tokio::test]
-async fn compression_is_what_the_agent_has() {
+async fn tls_and_compression_are_what_the_agent_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let pair = rcgen::generate_simple_self_signed(vec!["somewhere.else".into()]).unwrap();
+    std::fs::write(path("server.pem"), pair.signing_key.serialize_pem() + &pair.cert.pem()).unwrap();
+    std::fs::write(path("trust.pem"), pair.cert.pem()).unwrap();
     let port = free_port().await;
     let config = format!(
         "a1.sources = r1\na1.channels = c1\na1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
-        a1.sources.r1.compression-type = deflate\na1.sources.r1.channels = c1\na1.channels.c1.type = memory\n"
+        a1.sources.r1.compression-type = deflate\na1.sources.r1.ssl = true\na1.sources.r1.keystore = {}\na1.sources.r1.channels = c1
+        a1.channels.c1.type = memory\n",
+        path("server.pem")
     );
     let agent = Agent::builder().name("a1").config_text(config).start().await.unwrap();
     agent.ready().await;
-    let mut client = client_of(&[port], &[("compression-type", "deflate"), ("compression-level", "9")]).await;
+    let deflate = [("compression-type", "deflate"), ("compression-level", "9"), ("ssl", "true")];
+    let error = RpcClientFactory::get_instance(properties(&[port], &deflate)).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("connect 127.0.0.1:{port}: invalid peer certificate")), "{error}");
+    let trust = path("trust.pem");
+    let mut client = client_of(&[port], &[&deflate[..], &[("truststore", &trust)]].concat()).await;
     client.append_batch(numbered(0..50)).await.unwrap();
     assert_eq!(stored(&agent).await, texts(0..50));
     agent.stop().await.unwrap();
