@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -69,7 +69,7 @@ fn send(arguments: Arguments) -> Result<()> {
     match (arguments.filename, arguments.dirname) {
         (Some(file), _) => sending.file(&file)?,
         (None, Some(dir)) => sending.directory(&dir)?,
-        (None, None) => sending.stream("standard input", Box::new(io::stdin()), Pace::AsTheyCome)?,
+        (None, None) => sending.stream("standard input", Box::new(io::stdin()))?,
     }
     sending.client.close();
     sending.progress.finish(sending.delivered);
@@ -84,15 +84,6 @@ struct Sending {
     delivered: u64,
 }
 
-/// When lines are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// As soon as no more are there: somebody may be typing them.
-    AsTheyCome,
-    /// A batch of the client at a time.
-    Batches,
-}
-
 // === impl Sending ===
 
 impl Sending {
@@ -101,7 +92,7 @@ impl Sending {
         let file = File::open(path).map_err(failed("open"))?;
         let bytes = file.metadata().map_err(failed("read"))?.len();
         self.progress.expect(bytes);
-        self.stream(&path.display().to_string(), Box::new(file), Pace::Batches)
+        self.stream(&path.display().to_string(), Box::new(file))
     }
 
     /// Sends file after file, until none is left that is not completed.
@@ -125,57 +116,38 @@ impl Sending {
         }
     }
 
-    fn stream(&mut self, place: &str, input: Box<dyn Read + Send>, pace: Pace) -> Result<()> {
+    /// Sends lines as they come: what was read together goes together.
+    fn stream(&mut self, place: &str, input: Box<dyn Read + Send>) -> Result<()> {
+        let mut lines = Lines::new(BufReader::with_capacity(BUFFER_BYTES, input));
         let batch_size = self.client.batch_size();
-        let (sender, lines) = sync_channel(batch_size.min(MOST_AHEAD));
+        let (sender, handfuls) = sync_channel(1);
         // Not waited for: after a failure it may still wait for somebody to type.
         let reading = std::thread::Builder::new().name("lines".into()).spawn(move || {
-            // Who stopped sending wants no more lines.
-            Lines::new(BufReader::with_capacity(BUFFER_BYTES, input)).try_for_each(|line| sender.send(line))
-        });
-        reading.map_err(|error| Error::io("start", "thread lines", error))?;
-        self.lines(place, lines, batch_size, pace)
-    }
-
-    fn lines(
-        &mut self,
-        place: &str,
-        lines: Receiver<io::Result<Vec<u8>>>,
-        batch_size: usize,
-        pace: Pace,
-    ) -> Result<()> {
-        let mut sent = 0;
-        while let Ok(first) = lines.recv() {
-            let more = std::iter::from_fn(|| match pace {
-                Pace::AsTheyCome => lines.try_recv().ok(),
-                Pace::Batches => lines.recv().ok(),
-            });
-            let (mut events, mut bytes, mut unreadable) = (Vec::new(), 0, None);
-            for line in std::iter::once(first).chain(more.take(batch_size - 1)) {
-                match line {
-                    Ok(line) => {
-                        bytes += line.len() as u64 + 1;
-                        events.push(Event::new(line).with_headers(self.headers.iter().cloned()));
-                    }
-                    Err(error) => {
-                        unreadable = Some(Error::io("read", place, error));
-                        break;
-                    }
+            loop {
+                let handful = lines.handful(batch_size);
+                let last = handful.as_ref().map_or(true, Vec::is_empty);
+                // Who stopped sending wants no more lines.
+                if sender.send(handful).is_err() || last {
+                    return;
                 }
             }
-            let count = events.len() as u64;
+        });
+        reading.map_err(|error| Error::io("start", "thread lines", error))?;
+        let mut sent = 0;
+        for handful in handfuls {
+            let lines = handful.map_err(|error| Error::io("read", place, error))?;
+            let count = lines.len() as u64;
+            let bytes: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
+            let event = |line| Event::new(line).with_headers(self.headers.iter().cloned());
+            let events = lines.into_iter().map(event).collect();
             if let Err(undelivered) = self.client.append_batch(events) {
-                sent += count - undelivered.events.len() as u64;
-                let next = sent + 1;
-                tracing::error!(place, next_line = next, "lines before this one are delivered, the others are not");
+                let next_line = sent + count - undelivered.events.len() as u64 + 1;
+                tracing::error!(place, next_line, "lines before this one are delivered, the others are not");
                 return Err(undelivered.error);
             }
             sent += count;
             self.delivered += count;
             self.progress.sent(bytes);
-            if let Some(error) = unreadable {
-                return Err(error);
-            }
         }
         Ok(())
     }
@@ -202,6 +174,5 @@ fn waiting_files(dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// As spooldir's.
 const COMPLETED: &str = ".COMPLETED";
-const BUFFER_BYTES: usize = 64 << 10;
-/// Lines read ahead.
-const MOST_AHEAD: usize = 1000;
+/// Read at once: what a call carries at most, unless a line is longer.
+const BUFFER_BYTES: usize = 1 << 20;

@@ -1,23 +1,41 @@
 //! Lines as Java's `BufferedReader` sees them: ended by LF, CR or CR LF, the last one by the end.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Read};
 
 use memchr::memchr2;
 
-/// The lines of an input, without their ends. After an error there is no further line.
+/// The lines of an input, without their ends.
 #[derive(Debug)]
 pub(super) struct Lines<R> {
-    input: R,
+    input: BufReader<R>,
     /// The last line ended with CR: an LF belongs to it.
     after_cr: bool,
-    failed: bool,
 }
 
 // === impl Lines ===
 
-impl<R: BufRead> Lines<R> {
-    pub(super) fn new(input: R) -> Self {
-        Self { input, after_cr: false, failed: false }
+impl<R: Read> Lines<R> {
+    pub(super) fn new(input: BufReader<R>) -> Self {
+        Self { input, after_cr: false }
+    }
+
+    /// The next line, and those that are there already, at most `limit`; none at the end.
+    ///
+    /// # Errors
+    /// The input's; `InvalidData` for a line that is too long. There is no going on after one.
+    pub(super) fn handful(&mut self, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+        let mut lines: Vec<Vec<u8>> = self.read()?.into_iter().collect();
+        while !lines.is_empty() && lines.len() < limit && self.has_line() {
+            lines.extend(self.read()?);
+        }
+        Ok(lines)
+    }
+
+    /// Whether a whole line is in the buffer.
+    fn has_line(&self) -> bool {
+        let buffer = self.input.buffer();
+        let rest = if self.after_cr { buffer.strip_prefix(b"\n").unwrap_or(buffer) } else { buffer };
+        memchr2(b'\n', b'\r', rest).is_some()
     }
 
     fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
@@ -51,19 +69,6 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let line = self.read().transpose();
-        self.failed = matches!(line, Some(Err(_)));
-        line
-    }
-}
-
 /// What one line may hold in memory.
 const MOST_LINE_BYTES: usize = 64 << 20;
 
@@ -71,13 +76,16 @@ const MOST_LINE_BYTES: usize = 64 << 20;
 mod tests {
     use super::*;
 
+    fn lines(text: &str, capacity: usize, limit: usize) -> Vec<Vec<String>> {
+        let mut lines = Lines::new(BufReader::with_capacity(capacity, text.as_bytes()));
+        let handfuls = std::iter::from_fn(|| Some(lines.handful(limit).unwrap()).filter(|lines| !lines.is_empty()));
+        handfuls.map(|lines| lines.into_iter().map(|line| String::from_utf8(line).unwrap()).collect()).collect()
+    }
+
     #[test]
     fn lines_end_as_in_java_wherever_the_buffer_ends() {
-        for capacity in 1..6 {
-            let lines = |text: &'static str| {
-                let lines = Lines::new(io::BufReader::with_capacity(capacity, text.as_bytes()));
-                lines.map(|line| String::from_utf8(line.unwrap()).unwrap()).collect::<Vec<_>>()
-            };
+        for capacity in 1..20 {
+            let lines = |text| lines(text, capacity, 100).concat();
             assert_eq!(lines("a\nb\rc\r\nd"), ["a", "b", "c", "d"]);
             assert_eq!(lines("\n\r\n\r\r\n"), ["", "", "", ""]);
             assert_eq!(lines("a\n"), ["a"]);
@@ -87,9 +95,15 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_an_error_and_the_last() {
-        let mut lines = Lines::new(io::BufReader::new(io::repeat(b'x')));
-        assert!(lines.next().unwrap().is_err());
-        assert!(lines.next().is_none());
+    fn lines_that_are_there_come_together_and_nobody_waits_for_the_rest_of_one() {
+        assert_eq!(lines("a\r\nb\r\nc", 100, 100), [vec!["a", "b"], vec!["c"]]);
+        assert_eq!(lines("a\r\nb\n", 3, 100), [["a"], ["b"]], "an LF alone is no line");
+        assert_eq!(lines("a\nb\nc\n", 100, 2), [vec!["a", "b"], vec!["c"]]);
+    }
+
+    #[test]
+    fn a_line_without_end_is_an_error() {
+        let mut lines = Lines::new(BufReader::new(io::repeat(b'x')));
+        assert_eq!(lines.handful(1).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 }
