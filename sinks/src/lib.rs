@@ -10,9 +10,10 @@ pub mod logger;
 pub mod null;
 mod serializer;
 pub mod spark;
+pub mod thrift;
 
 use millstream_core::SinkSpec;
 
 /// Every sink of this crate, in documentation order.
 pub static SINKS: &[&SinkSpec] =
-    &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &hdfs::SPEC, &avro::SPEC, &spark::SPEC];
+    &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &hdfs::SPEC, &avro::SPEC, &thrift::SPEC, &spark::SPEC];

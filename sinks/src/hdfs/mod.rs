@@ -1,6 +1,13 @@
 //! Writes events into files whose directories and names follow the events: their headers, their time, this host.
 //!
-//! Written to directories of this machine, `hdfs.path = file:///…` or without a scheme; `hdfs://` is not built in yet.
+//! Written to a cluster, `hdfs.path = hdfs://host:port/…` or `hdfs://name/…`, or to directories of this machine,
+//! `file:///…` or without a scheme.
+//!
+//! # Cluster
+//! `core-site.xml` and `hdfs-site.xml` of `HADOOP_CONF_DIR` say which NameNodes a name stands for, which are there for
+//! `hdfs:///…`, and whether Kerberos is asked for; then `libgssapi_krb5.so.2` must be installed (Debian:
+//! libgssapi-krb5-2), and the ticket of the process or `hdfs.kerberosKeytab` is used. Each transaction waits for the disks
+//! of the DataNodes (hsync), so not below directories with erasure coding, which cannot do that.
 //!
 //! # Paths
 //! `<hdfs.path>/<hdfs.filePrefix>.<number><suffix>`, with `.tmp` behind it while it is written. The number counts from the
@@ -30,17 +37,20 @@
 //!
 //! # Delivery
 //! A transaction is delivered once all of its files are on the disk. One that fails is cut off again everywhere, so that
-//! each event is in one file once; only a crash between delivery and commit repeats one batch. A file that cannot be
-//! closed or renamed keeps its events, and is tried again every `hdfs.retryInterval`. After a crash, files keep the names
-//! of files in use; what was delivered is in them.
+//! each event is in one file once; only a crash between delivery and commit repeats one batch. Files of a cluster cannot be
+//! cut: there, the files of a transaction that failed are completed with what they have, and its events come again in
+//! others. A file that cannot be closed or renamed keeps its events, and is tried again every `hdfs.retryInterval`. After
+//! a crash, files keep the names of files in use; what was delivered is in them.
 //!
 //! # Source
 //! `org.apache.flume.sink.hdfs.HDFSEventSink`, `BucketWriter`, `org.apache.flume.formatter.output.BucketPath` (Flume
 //! 1.11).
 
 mod bucket;
+mod cluster;
 mod codec;
 mod files;
+mod location;
 mod sequence_file;
 mod settings;
 mod template;
@@ -57,7 +67,7 @@ use millstream_core::{
 };
 use millstream_io::{Clock, Disk, SystemClock, SystemDisk};
 
-use files::LocalFiles;
+use location::Location;
 use settings::Settings;
 use template::Filler;
 use time::Calendar;
@@ -123,14 +133,24 @@ pub static SPEC: SinkSpec = SinkSpec {
             "180",
             "Seconds between them; one try when not above 0.",
         ),
-        optional("hdfs.fsync", Kind::Bool, "true", "Waits for the disk before events count as delivered."),
-        optional("hdfs.callTimeout", Kind::Millis, "30000", "No effect on directories of this machine."),
+        optional(
+            "hdfs.fsync",
+            Kind::Bool,
+            "true",
+            "Waits for the disk before events count as delivered; on a cluster always.",
+        ),
+        optional(
+            "hdfs.callTimeout",
+            Kind::Millis,
+            "30000",
+            "Longest time for one call to the cluster, in milliseconds; 0 for none.",
+        ),
         optional("hdfs.threadsPoolSize", Kind::Int(1, i64::MAX), "10", "No effect: one thread writes."),
         optional("hdfs.rollTimerPoolSize", Kind::Int(1, i64::MAX), "1", "No effect."),
-        unset("hdfs.minBlockReplicas", Kind::Int(0, i64::MAX), "No effect on directories of this machine."),
-        unset("hdfs.kerberosPrincipal", Kind::Text, "No effect on directories of this machine."),
-        unset("hdfs.kerberosKeytab", Kind::Text, "No effect on directories of this machine."),
-        unset("hdfs.proxyUser", Kind::Text, "No effect on directories of this machine."),
+        unset("hdfs.minBlockReplicas", Kind::Int(0, i64::MAX), "No effect: the cluster says how many there must be."),
+        unset("hdfs.kerberosPrincipal", Kind::Text, "Whose ticket is shown to the cluster; _HOST is this host."),
+        unset("hdfs.kerberosKeytab", Kind::Text, "File with the principal's key."),
+        unset("hdfs.proxyUser", Kind::Text, "As whom files of a cluster are written."),
         optional("hdfs.useRawLocalFileSystem", Kind::Bool, "false", "No effect: there are no files of checksums."),
     ],
     build: |options| built(options, Arc::new(SystemDisk), SystemClock::new()),
@@ -143,7 +163,7 @@ fn built(options: &Options, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Resul
 }
 
 fn worker(options: &Options, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Worker> {
-    let files = Arc::new(LocalFiles::new(disk, options.bool("hdfs.fsync")?));
+    let files = Location::from_options(options)?.files(options, disk)?;
     let filler = Filler::new(Calendar::from_options(options)?, options.bool("hdfs.useLocalTimeStamp")?);
     Ok(Worker::new(Settings::from_options(options, clock)?, files, filler))
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_core::{Options, Result};
-use millstream_io::{Clock, LocalHost};
+use millstream_io::Clock;
 
 use super::codec::{Codec, Compressed};
+use super::location::Location;
 use super::sequence_file::{SequenceFile, ValueClass};
-use super::template::Template;
+use super::template::{Template, template};
 use crate::serializer::{EventSerializer, SerializerFactory};
 
 /// How files are called, written and completed.
@@ -65,7 +66,7 @@ impl Settings {
             }
         }
         Ok(Self {
-            dir: dir(options)?,
+            dir: Location::from_options(options)?.template(options)?,
             prefix: template(options, "hdfs.filePrefix", options.text("hdfs.filePrefix")?)?,
             suffix: suffix.to_owned(),
             in_use_prefix: options.text("hdfs.inUsePrefix")?.to_owned(),
@@ -139,33 +140,4 @@ fn value_class(options: &Options) -> Result<ValueClass> {
         return Ok(ValueClass::Text);
     }
     Err(options.refuse("hdfs.writeFormat", format_args!("expected Writable or Text, got {name:?}")))
-}
-
-/// The directory on this machine that `hdfs.path` means.
-fn dir(options: &Options) -> Result<Template> {
-    let text = options.text("hdfs.path")?;
-    let refuse = |problem: &str| Err(options.refuse("hdfs.path", format_args!("{problem}, got {text:?}")));
-    let path = match text.split_once(':') {
-        // file:/a, file:///a and file://localhost/a are one.
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("file") => match rest.strip_prefix("//") {
-            Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
-            None => rest,
-        },
-        Some((scheme, _)) if !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-            return refuse("expected a directory of this machine, file:///…; others are not built in yet");
-        }
-        _ => text,
-    };
-    let fixed = path.split('%').next().unwrap_or_default();
-    if fixed.trim_matches('/').is_empty() {
-        return refuse("expected a path that begins with a directory, so that events stay within it");
-    }
-    if path.contains('\0') {
-        return refuse("expected a path without NUL");
-    }
-    template(options, "hdfs.path", path.trim_end_matches('/'))
-}
-
-fn template(options: &Options, key: &str, text: &str) -> Result<Template> {
-    Template::parse(text, LocalHost::look_up).map_err(|problem| options.refuse(key, problem))
 }

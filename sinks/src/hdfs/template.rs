@@ -19,7 +19,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use millstream_core::{Error, EventRef, Result};
+use millstream_core::{Error, EventRef, Options, Result};
 use millstream_io::LocalHost;
 
 use super::time::{Calendar, TIMESTAMP, timestamp_of, write_part};
@@ -53,6 +53,11 @@ pub(super) struct Filler {
     pub(super) without_time: u64,
     /// Values so far that were written in another way, to stay where they belong.
     pub(super) tamed: u64,
+}
+
+/// The template that `text`, the value of `key`, is.
+pub(super) fn template(options: &Options, key: &str, text: &str) -> Result<Template> {
+    Template::parse(text, LocalHost::look_up).map_err(|problem| options.refuse(key, problem))
 }
 
 // === impl Template ===

@@ -104,9 +104,9 @@ fn what_cannot_be_used_is_refused_at_its_place() {
     let stream = ("hdfs.fileType", "CompressedStream");
     for (settings, key, problem) in [
         (
-            vec![("hdfs.path", "hdfs://nn/x")],
+            vec![("hdfs.path", "s3a://bucket/x")],
             "path",
-            "expected a directory of this machine, file:///…; others are not built in yet",
+            "expected hdfs://… or a directory of this machine, file:///…; others are not built in yet",
         ),
         (vec![("hdfs.path", "%{x}/y")], "path", "expected a path that begins with a directory"),
         (vec![("hdfs.path", "/x/%[host]")], "path", "expected %[localhost], %[IP] or %[FQDN], got %[host]"),
