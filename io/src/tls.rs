@@ -67,7 +67,10 @@ pub fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
         .with_protocol_versions(&versions(options)?)
         .map_err(|error| options.refuse("include-protocols", error))?;
     let config = builder.with_no_client_auth().with_single_cert(chain, key);
-    let config = config.map_err(|error| options.refuse("keystore", format_args!("{}: {error}", file.display())))?;
+    let config = config.map_err(|error| {
+        let remedy = "an EC key that keytool made lacks its public half and cannot be used: make one with keytool -keyalg RSA, or take PEM from openssl";
+        options.refuse("keystore", format_args!("{}: {error}; {remedy}", file.display()))
+    })?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
