@@ -7,22 +7,23 @@
 //! Beside a path that runs, only what changed is built, and nothing of what runs is touched: [`Pipeline::build`] gives a
 //! plan, which the supervisor puts into force or drops.
 
+mod draft;
 mod group;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use millstream_config::{AgentConfig, ComponentConfig, PartConfig};
 use millstream_core::{
-    BuiltSink, ChannelContext, ChannelRef, ChannelSpec, ComponentStatus, Error, Interceptor, Options, Reconfigure,
-    Result, Selector, SelectorSpec, Setting, Source, SourceSpec, Spec, State,
+    BuiltSink, ChannelRef, ComponentStatus, Error, Interceptor, Options, Reconfigure, Result, Selector, SelectorSpec,
+    Setting, Source, SourceSpec, Spec, State,
 };
 
-use crate::metered::Metered;
 use crate::path::Shown;
 use crate::registry::{Registry, find};
+pub(crate) use draft::{ChannelDraft, ChannelPart};
 
 /// A path, built and not yet running. Lists are in the order of the configuration.
 pub(crate) struct Pipeline {
@@ -102,22 +103,6 @@ pub(crate) struct SinkPart {
 
 /// Builds a sink, also again after it failed.
 pub(crate) type BuildSink = Box<dyn Fn() -> Result<BuiltSink> + Send + Sync>;
-
-#[derive(Debug)]
-pub(crate) struct ChannelPart {
-    pub(crate) type_name: &'static str,
-    pub(crate) channel: ChannelRef,
-    pub(crate) status: Arc<ComponentStatus>,
-    /// To open it again.
-    pub(crate) draft: Arc<ChannelDraft>,
-}
-
-/// A channel that can be opened, again after it was closed.
-#[derive(Debug)]
-pub(crate) struct ChannelDraft {
-    component: Component<ChannelSpec>,
-    home: PathBuf,
-}
 
 /// A component that cannot be built.
 #[derive(Debug)]
@@ -454,32 +439,6 @@ impl ChannelStage {
             | Self::Opened(definition, _)
             | Self::Later(definition, _) => definition,
         }
-    }
-}
-
-// === impl ChannelDraft ===
-
-impl ChannelDraft {
-    /// Opens the channel. Waits for the disk.
-    pub(crate) fn open(self: &Arc<Self>) -> Result<ChannelPart> {
-        let Component { full_name, name, spec, options, status } = &self.component;
-        let cx = ChannelContext { name: Arc::clone(name), home: self.home.clone() };
-        let channel = guarded(full_name, || (spec.build)(options, &cx)?())?;
-        let status = Arc::clone(status);
-        let channel = Metered::wrap(channel, Arc::clone(&status));
-        Ok(ChannelPart { type_name: spec.name, channel, status, draft: Arc::clone(self) })
-    }
-
-    /// Judges the options without touching a store.
-    fn check(&self) -> Result<()> {
-        let Component { full_name, name, spec, options, .. } = &self.component;
-        let cx = ChannelContext { name: Arc::clone(name), home: self.home.clone() };
-        guarded(full_name, || (spec.build)(options, &cx)).map(drop)
-    }
-
-    /// As the options say; a channel without that option has no bound.
-    fn transaction_capacity(&self) -> u64 {
-        self.component.options.int("transactionCapacity").unwrap_or(u64::MAX)
     }
 }
 
