@@ -32,6 +32,8 @@ pub enum ClassPath {
     Flume19WithSparkSink,
     /// Flume 1.9.0 with the Spark sink 1.6.1 for Scala 2.10 in front.
     Flume19WithOldSparkSink,
+    /// The servers and the client of HDFS 3.4.3.
+    Hdfs,
     /// The Spark sink 2.4.7 alone: its protocol's classes.
     SparkSink,
     /// Spark Streaming 2.4.8 with its Flume receivers.
@@ -54,6 +56,7 @@ impl ClassPath {
             Self::Flume111WithSparkSink => &["flume-1.11", "spark-sink-2.11"],
             Self::Flume19WithSparkSink => &["spark-sink-2.11", "flume-1.9"],
             Self::Flume19WithOldSparkSink => &["spark-sink-2.10", "flume-1.9"],
+            Self::Hdfs => &["hdfs"],
             Self::SparkSink => &["spark-sink-2.11"],
             Self::Spark => &["spark-2.4"],
         }

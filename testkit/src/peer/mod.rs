@@ -10,6 +10,7 @@
 mod classpath;
 mod driver;
 mod flume;
+mod hdfs;
 mod jdk;
 mod place;
 mod process;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use classpath::ClassPath;
 pub use driver::{AvroReceiver, RpcLoad, SparkSinkClient, driver};
 pub use flume::{Flume, Version};
+pub use hdfs::{Hdfs, site};
 pub use place::{Place, free_port};
 pub use process::Peer;
 pub use spark::{Mode, SparkWordCount};
