@@ -77,6 +77,11 @@ impl Window {
         Ok(Progress::Done)
     }
 
+    /// Where the oldest batch that is not known to be stored begins; `None` when all are stored.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        self.open.front().and_then(|(batch, _)| batch.coverage()).map(|coverage| coverage.start)
+    }
+
     /// Tells the channels that `origin` may be forgotten, as its identity may come again; everything handed over of it is
     /// settled before.
     ///

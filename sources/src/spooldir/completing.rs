@@ -1,6 +1,6 @@
 //! What becomes of a file that was read.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,26 @@ use super::listing::REJECTED_SUFFIX;
 /// How files are completed.
 #[derive(Debug, Clone)]
 pub(super) struct Completing {
-    /// Flume's `deletePolicy = immediate`.
-    pub(super) delete: bool,
+    pub(super) way: Way,
     pub(super) suffix: String,
+}
+
+/// What tells that a file is done with.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    /// It is gone: Flume's `deletePolicy = immediate`.
+    Delete,
+    /// Its name: Flume's `trackingPolicy = rename`.
+    Rename,
+    /// An empty file beside the tracker, which has its name: Flume's `trackingPolicy = tracker_dir`.
+    Mark(Markers),
+}
+
+/// Marks of files, which stay as they are.
+#[derive(Debug, Clone)]
+pub(super) struct Markers {
+    pub(super) spool_dir: PathBuf,
+    pub(super) tracker_dir: PathBuf,
 }
 
 /// What completing came to.
@@ -30,7 +47,7 @@ pub(super) enum Completed {
 // === impl Completing ===
 
 impl Completing {
-    /// Renames or deletes `path` and makes that durable. A completed file of the same name and content is that file: one
+    /// Renames, deletes or marks `path` and makes that durable. A completed file of the same name and content is that file: one
     /// is enough.
     ///
     /// # Errors
@@ -38,7 +55,12 @@ impl Completing {
     pub(super) fn complete(&self, path: &Path) -> Result<Completed> {
         let target = with_suffix(path, &self.suffix);
         failpoint::hit("spooldir.stored")?;
-        if self.delete {
+        if let Way::Mark(markers) = &self.way {
+            markers.mark(path, &self.suffix)?;
+            failpoint::hit("spooldir.completed")?;
+            return Ok(Completed::Done);
+        }
+        if matches!(self.way, Way::Delete) {
             SystemDisk.remove(path)?;
         } else if target.symlink_metadata().is_err() {
             SystemDisk.rename(path, &target)?;
@@ -52,13 +74,48 @@ impl Completing {
         failpoint::hit("spooldir.completed")?;
         Ok(Completed::Done)
     }
+
+    /// Renames `path` so that it is not read again, or marks it; returns the new name.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn set_aside(&self, path: &Path) -> Result<PathBuf> {
+        match &self.way {
+            Way::Mark(markers) => markers.mark(path, REJECTED_SUFFIX),
+            Way::Delete | Way::Rename => set_aside(path),
+        }
+    }
 }
 
-/// Renames `path` so that it is not read again; returns its new name.
-///
-/// # Errors
-/// Those of the file system.
-pub(super) fn set_aside(path: &Path) -> Result<PathBuf> {
+// === impl Markers ===
+
+impl Markers {
+    /// Whether the file was done with before.
+    pub(super) fn is_marked(&self, path: &Path, suffix: &str) -> bool {
+        [suffix, REJECTED_SUFFIX].iter().any(|suffix| self.marker(path, suffix).symlink_metadata().is_ok())
+    }
+
+    fn mark(&self, path: &Path, suffix: &str) -> Result<PathBuf> {
+        let marker = self.marker(path, suffix);
+        let dir = marker.parent().unwrap_or(&self.tracker_dir);
+        std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+        let made = OpenOptions::new().write(true).create(true).truncate(false).open(&marker);
+        made.and_then(|marker| marker.sync_all()).map_err(|error| Error::io("create", &marker, error))?;
+        // Each directory up to the tracker's own may be new.
+        for dir in dir.ancestors().take_while(|dir| dir.starts_with(&self.tracker_dir)) {
+            SystemDisk.sync_dir(dir)?;
+        }
+        Ok(marker)
+    }
+
+    /// Where the marker of `path` is: its place below the spool directory, below the tracker's.
+    fn marker(&self, path: &Path, suffix: &str) -> PathBuf {
+        let below = path.strip_prefix(&self.spool_dir).unwrap_or(path);
+        with_suffix(&self.tracker_dir.join(below), suffix)
+    }
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf> {
     let numbered = (1..).map(|number| with_suffix(path, &format!(".{number}{REJECTED_SUFFIX}")));
     let mut names = std::iter::once(with_suffix(path, REJECTED_SUFFIX)).chain(numbered);
     let target = names.find(|name| name.symlink_metadata().is_err()).expect("the numbers do not end");

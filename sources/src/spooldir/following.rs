@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use millstream_core::{Batch, CommonHeader, Coverage, Result, SlabBuilder};
+use millstream_core::{Batch, CommonHeader, Coverage, Result};
 use millstream_io::FileIdentity;
 
-use crate::charset::Decoder;
-use crate::files::{Seen, read_range, sliced};
-use crate::line::{Line, split};
+use super::format::{Cut, Cutter, Format};
+use crate::files::{Seen, read_range};
 
 /// Bytes read at once: large enough that the call costs nothing, small enough to be bounded memory.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -24,8 +23,7 @@ const TAIL_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) batch_events: usize,
-    pub(super) most_units: usize,
-    pub(super) decoder: Decoder,
+    pub(super) format: Format,
     /// A file is whole when nothing changed for so long.
     pub(super) quiet: Duration,
     /// Header for the absolute path.
@@ -42,11 +40,12 @@ pub(super) struct Following {
     identity: FileIdentity,
     file: File,
     headers: Vec<CommonHeader>,
+    cutter: Cutter,
     /// Offset of the next byte to read.
     position: u64,
-    /// Bytes before `position` that are no complete line yet.
+    /// Bytes before `position` that are no whole event yet.
     carry: Vec<u8>,
-    /// Where the next coverage begins: the end of the last one.
+    /// Where the next coverage begins: the end of the last one. Counted as the format does.
     covered: u64,
     /// The last bytes before `position`, at most [`TAIL_BYTES`].
     tail: Vec<u8>,
@@ -72,7 +71,8 @@ pub(super) enum Step {
 // === impl Following ===
 
 impl Following {
-    /// Goes on at `resume`, where the channels stand; `None` is the start.
+    /// Goes on at `resume`, where the channels stand; `None` is the start. Where Flume's tracker has more of the file, at
+    /// `tracked`.
     ///
     /// # Errors
     /// The reason, when the file cannot be the one that was read up to there.
@@ -82,17 +82,24 @@ impl Following {
         (file, identity): (File, FileIdentity),
         origin: Arc<str>,
         resume: Option<u64>,
+        tracked: Option<u64>,
     ) -> Result<Self, String> {
         let headers = headers(reading, &path);
         let seen = Seen::of(&file).map_err(|error| error.to_string())?;
         let covered = resume.unwrap_or(0);
-        if covered > seen.len + 1 {
-            return Err(format!("{} bytes of it were read before, but it has only {} now", covered - 1, seen.len));
-        }
-        let mut position = covered.min(seen.len);
-        if position == covered && grew_behind_its_end(&file, covered, reading.most_units) {
-            position = covered - 1;
-        }
+        let begin = match tracked.map(|offset| reading.format.position_at(&file, seen.len, offset)) {
+            Some(Ok(tracked)) if tracked > covered => {
+                let remedy = "nothing, if it was delivered: the tracker says so";
+                tracing::warn!(file = %path.display(), tracked, channels = covered, remedy, "goes on where the tracker stands, not the channels");
+                tracked
+            }
+            Some(Err(problem)) => {
+                tracing::warn!(file = %path.display(), problem, "what the tracker says is of another file, and is passed over");
+                covered
+            }
+            _ => covered,
+        };
+        let (cutter, position) = reading.format.resume(&file, seen.len, begin)?;
         let tail = read_range(&file, position.saturating_sub(TAIL_BYTES as u64), position);
         let tail = tail.map_err(|error| format!("read: {error}"))?;
         let carry = Vec::new();
@@ -102,6 +109,7 @@ impl Following {
             identity,
             file,
             headers,
+            cutter,
             position,
             carry,
             covered,
@@ -118,7 +126,8 @@ impl Following {
             Ok(step) => return step,
             Err(problem) => (Vec::new(), problem),
         };
-        Step::Spoilt(batches, format!("{problem}; its first {} bytes were delivered", self.covered))
+        let delivered = self.cutter.amount(self.covered);
+        Step::Spoilt(batches, format!("{problem}; its first {delivered} were delivered"))
     }
 
     fn try_step(&mut self, reading: &Reading) -> Result<Step, String> {
@@ -137,18 +146,21 @@ impl Following {
         let base = self.position + chunk as u64 - bytes.len() as u64;
         self.keep_tail(&bytes[bytes.len() - chunk..]);
         self.position += chunk as u64;
-        let lines = split(&bytes, ended, reading.most_units);
-        let consumed = lines.last().map_or(0, |line| line.next);
-        self.carry = bytes[consumed..].to_vec();
-        let (mut batches, problem) = self.batches(reading, &bytes, base, &lines);
+        let cut = self.cutter.cut(&reading.format, reading.batch_events, (&bytes, base), ended);
+        let Cut { batches, consumed, problem } = cut;
+        let mut batches: Vec<Batch> = batches.into_iter().map(|batch| self.finished(batch)).collect();
+        self.carry = match consumed {
+            // Nobody else has them: nothing is copied.
+            0 => bytes.into(),
+            _ => bytes[consumed..].to_vec(),
+        };
         if let Some(problem) = problem {
             return Ok(Step::Spoilt(batches, problem));
         }
         if !ended {
             return Ok(Step::Read(batches));
         }
-        // The end counts one beyond the last byte.
-        let end = now.len + 1;
+        let end = self.cutter.end(now.len);
         match batches.pop() {
             Some(last) => {
                 let start = last.coverage().map_or(self.covered, |coverage| coverage.start);
@@ -165,6 +177,16 @@ impl Following {
     /// Whether nothing changed since the step that found the end: only then the file may be completed.
     pub(super) fn is_unchanged(&self) -> bool {
         Seen::of(&self.file).is_ok_and(|now| now == self.seen) && self.is_at_its_path()
+    }
+
+    /// Where the coverage of everything that was read ends.
+    pub(super) fn covered(&self) -> u64 {
+        self.covered
+    }
+
+    /// What Flume would track when everything before `settled` is stored.
+    pub(super) fn offset(&mut self, settled: u64) -> u64 {
+        self.cutter.offset(settled, self.position)
     }
 
     /// What is kept between two steps.
@@ -204,7 +226,11 @@ impl Following {
     fn read_chunk(&mut self, len: u64) -> Result<usize, String> {
         let wanted = len.saturating_sub(self.position).min(CHUNK_BYTES as u64) as usize;
         let held = self.carry.len();
-        self.carry.reserve_exact(wanted);
+        match held < CHUNK_BYTES {
+            true => self.carry.reserve_exact(wanted),
+            // What grows chunk by chunk is not copied as often.
+            false => self.carry.reserve(wanted),
+        }
         self.carry.resize(held + wanted, 0);
         let mut got = 0;
         while got < wanted {
@@ -229,51 +255,17 @@ impl Following {
         self.tail.extend_from_slice(fresh);
     }
 
-    /// Batches over `lines`, and what is wrong with the first line that cannot be decoded.
-    fn batches(&mut self, reading: &Reading, bytes: &Bytes, base: u64, lines: &[Line]) -> (Vec<Batch>, Option<String>) {
-        let consumed = lines.last().map_or(0, |line| line.next);
-        let passes = reading.decoder.passes(&bytes[..consumed]);
-        let mut batches = Vec::with_capacity(lines.len().div_ceil(reading.batch_events));
-        for group in lines.chunks(reading.batch_events) {
-            let (batch, problem) = match passes {
-                true => (sliced(bytes, base, group), None),
-                false => decoded(reading.decoder, bytes, base, group),
-            };
-            let end = (0..batch.len()).next_back().and_then(|last| batch.event(last).end());
-            if let Some(end) = end {
-                let batch = self.headers.iter().cloned().fold(batch, Batch::with_common_header);
-                batches.push(self.cover(batch, end));
-            }
-            if problem.is_some() {
-                return (batches, problem);
-            }
-        }
-        (batches, None)
+    /// A batch of the file with what all of its batches have.
+    fn finished(&mut self, batch: Batch) -> Batch {
+        let end = (0..batch.len()).next_back().and_then(|last| batch.event(last).end()).unwrap_or(self.covered);
+        let batch = self.headers.iter().cloned().fold(batch, Batch::with_common_header);
+        self.cover(batch, end)
     }
 
     fn cover(&mut self, batch: Batch, end: u64) -> Batch {
         let start = std::mem::replace(&mut self.covered, end).min(end);
         batch.with_coverage(Coverage::new(Arc::clone(&self.origin), start, end))
     }
-}
-
-/// A batch of `lines` decoded into a buffer of its own, up to the first that cannot be.
-fn decoded(decoder: Decoder, bytes: &Bytes, base: u64, lines: &[Line]) -> (Batch, Option<String>) {
-    let mut buffer = Vec::with_capacity(lines.iter().map(|line| line.end - line.start).sum());
-    let mut rows = Vec::with_capacity(lines.len());
-    let mut problem = None;
-    for line in lines {
-        let start = buffer.len();
-        if let Err(bad) = decoder.decode(&bytes[line.start..line.end], &mut buffer) {
-            let at = base + (line.start + bad.at) as u64;
-            problem = Some(format!("byte {:#04x} at offset {at} is not valid in inputCharset", bad.byte));
-            break;
-        }
-        rows.push((start..buffer.len(), base + line.next as u64));
-    }
-    let mut builder = SlabBuilder::with_capacity(buffer.into(), rows.len());
-    rows.into_iter().for_each(|(body, end)| builder.row_ending_at(body, end));
-    (builder.finish(), problem)
 }
 
 fn headers(reading: &Reading, path: &Path) -> Vec<CommonHeader> {
@@ -285,16 +277,4 @@ fn headers(reading: &Reading, path: &Path) -> Vec<CommonHeader> {
     };
     let file = header(&reading.file_header, absolute.as_os_str());
     file.into_iter().chain(header(&reading.basename_header, basename)).collect()
-}
-
-/// Whether `covered` counts the end of a file that has grown since: a place where no line begins and none was cut. The
-/// byte before it was not read then.
-fn grew_behind_its_end(file: &File, covered: u64, most_units: usize) -> bool {
-    let Some(last) = covered.checked_sub(1) else { return false };
-    let before = read_range(file, covered.saturating_sub(most_units as u64), covered).unwrap_or_default();
-    match before.split_last() {
-        Some((b'\n', _)) | None => false,
-        // A cut leaves at least so many bytes without a newline, less one for a character of two units.
-        Some((_, line)) => last < most_units as u64 - 1 || line.contains(&b'\n'),
-    }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use millstream_core::{Error, Result};
 use regex::Regex;
 
+use super::completing::Markers;
+
 /// Directory times are this coarse at worst (some network file systems): a younger one may hide a later change.
 const COARSEST_TIME: Duration = Duration::from_secs(3);
 
@@ -32,6 +34,8 @@ pub(super) struct Listing {
     pub(super) completed_suffix: String,
     pub(super) recursive: bool,
     pub(super) order: Order,
+    /// Where files are marked that are done with, if they are.
+    pub(super) markers: Option<Markers>,
     /// Things that are no files, so that each is told once.
     pub(super) told: HashSet<PathBuf>,
     /// The directory's time when a look at it found nothing, if that look can be trusted.
@@ -52,7 +56,8 @@ impl Listing {
         order: Order,
     ) -> Self {
         let (include, ignore) = patterns;
-        Self { dir, include, ignore, completed_suffix, recursive, order, told: HashSet::new(), empty_since: None }
+        let (markers, told) = (None, HashSet::new());
+        Self { dir, include, ignore, completed_suffix, recursive, order, markers, told, empty_since: None }
     }
 
     /// The files to read, first one first. A directory in which nothing changed since it was found empty is not listed
@@ -64,7 +69,9 @@ impl Listing {
         let looked_at = SystemTime::now();
         let metadata = std::fs::metadata(&self.dir).map_err(|error| Error::io("list", &self.dir, error))?;
         let changed_at = metadata.modified().ok();
-        if !self.recursive && changed_at.is_some() && self.empty_since == changed_at {
+        // A marker that someone removes leaves no trace in it.
+        let tells = !self.recursive && self.markers.is_none();
+        if tells && changed_at.is_some() && self.empty_since == changed_at {
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -109,10 +116,14 @@ impl Listing {
             if self.told.insert(path.clone()) {
                 tracing::warn!(file = %path.display(), "not a regular file, never opened; remove it from the spool directory");
             }
-        } else if self.include.is_match(&entry.file_name().to_string_lossy()) {
+        } else if self.include.is_match(&entry.file_name().to_string_lossy()) && !self.is_marked(&path) {
             found.push((path, metadata));
         }
         Ok(())
+    }
+
+    fn is_marked(&self, path: &Path) -> bool {
+        self.markers.as_ref().is_some_and(|markers| markers.is_marked(path, &self.completed_suffix))
     }
 
     /// Tells that files below `path` are not read.

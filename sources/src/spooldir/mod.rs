@@ -1,16 +1,19 @@
-//! Reads files that are put into a directory, one event per line.
+//! Reads files that are put into a directory: one event per line, per record of an Avro container, or per file.
 //!
 //! A file is read from its start, oldest file first. One that still grows is followed until nothing changed for
 //! `quietMillis`; its last line, if no newline ends it, is held until then. While it is followed the next ones wait: a log
-//! that never ends belongs to a tailing source. Then the file is renamed (`fileSuffix`) or deleted (`deletePolicy`).
+//! that never ends belongs to a tailing source. Then the file is renamed (`fileSuffix`), deleted (`deletePolicy`), or stays, with
+//! an empty file of its name below `trackerDir` as the mark (`trackingPolicy = tracker_dir`).
 //!
 //! # Delivery
 //! A file is completed only after every required channel has all of it. Positions are stored by the channels together
-//! with the events, so after a crash a durable channel gets each line once; a channel that forgets gets an uncompleted
-//! file again from its start. Nothing else is written: `trackerDir` has no effect.
+//! with the events, so after a crash a durable channel gets each event once. Flume's tracker (`trackerDir`) is written too,
+//! behind the channels, and read at the start: a file that a Flume agent left half read is taken over where it stood, one
+//! of ours likewise by Flume, and a channel that forgets goes on there, as it would with Flume. An Avro container is
+//! tracked by its blocks, so that Flume repeats what it had of one.
 //!
 //! # Errors
-//! A bad file does not end the source. It is renamed to `.REJECTED`, counted (`EventReadFail`) and logged with the reason;
+//! A bad file does not end the source. It is renamed to, or marked as, `.REJECTED`, counted (`EventReadFail`) and logged with the reason;
 //! events before the bad place stay delivered. A file that may not be opened is left where it is and tried again. Flume
 //! stops in all these cases.
 //!
@@ -19,14 +22,17 @@
 //! one with an empty body); a file that grows is followed (there an error).
 
 mod completing;
+mod container;
 mod following;
+mod format;
 mod listing;
 #[cfg(test)]
 mod tests;
+mod tracker;
 
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,23 +40,24 @@ use millstream_core::{
     Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional,
     required, unset,
 };
+use parking_lot::Mutex;
 use regex::Regex;
 
 use crate::blocking::blocking;
-use crate::charset::Decoder;
 use crate::files::{self, Unopened};
-use crate::line;
 use crate::pattern::whole_name;
 use crate::window::{Progress, Window, pause};
-use completing::{Completed, Completing};
+use completing::{Completed, Completing, Markers, Way};
 use following::{Following, Reading, Step};
+use format::{DESERIALIZERS, Format};
 use listing::{Listing, Order};
+use tracker::{Tracker, is_same};
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
     name: "spooldir",
     aliases: &["org.apache.flume.source.SpoolDirectorySource"],
-    summary: "Reads files that are put into a directory, one event per line.",
+    summary: "Reads files that are put into a directory: by lines, Avro records, or whole.",
     options: OPTIONS,
     build: |options| Ok(Box::new(SpoolDir::from_options(options)?)),
 };
@@ -70,8 +77,18 @@ const OPTIONS: &[OptionSpec] = &[
         "^$",
         "Regular expression for the whole name of files and directories to skip.",
     ),
-    optional("trackerDir", Kind::Text, ".flumespool", "No effect: the channels remember the positions."),
-    optional("trackingPolicy", Kind::Choice(&["rename", "tracker_dir"]), "rename", "Only rename is built in."),
+    optional(
+        "trackerDir",
+        Kind::Text,
+        ".flumespool",
+        "Where Flume's tracker and the marks of tracker_dir are; relative: below spoolDir.",
+    ),
+    optional(
+        "trackingPolicy",
+        Kind::Choice(&["rename", "tracker_dir"]),
+        "rename",
+        "Whether completed files are renamed, or stay and are marked below trackerDir.",
+    ),
     optional("consumeOrder", Kind::Choice(&["oldest", "youngest", "random"]), "oldest", "Which file comes first."),
     optional("pollDelay", Kind::Millis, "500", "Wait between two looks at the directory."),
     optional("recursiveDirectorySearch", Kind::Bool, "false", "Reads the directories below too."),
@@ -89,20 +106,35 @@ const OPTIONS: &[OptionSpec] = &[
         "FAIL",
         "Bytes that are no characters: set the file aside, replace them by U+FFFD, or drop them.",
     ),
-    optional("deserializer", Kind::Choice(&["LINE", LINE_CLASS]), "LINE", "Only LINE is built in."),
+    optional(
+        "deserializer",
+        Kind::Choice(DESERIALIZERS),
+        "LINE",
+        "What an event is: a line, a record of an Avro container, or (BLOB) the file.",
+    ),
     optional(
         "deserializer.maxLineLength",
         Kind::Int(1, i64::MAX),
         "2048",
-        "Longest body in characters, at most 64 Mi; the rest of the line is the next event.",
+        "Longest body of LINE in characters, at most 64 Mi; the rest of the line is the next event.",
+    ),
+    optional(
+        "deserializer.schemaType",
+        Kind::Choice(&["HASH", "LITERAL"]),
+        "HASH",
+        "What AVRO adds as header: the schema's CRC-64-AVRO (flume.avro.schema.hash) or text (flume.avro.schema.literal).",
+    ),
+    optional(
+        "deserializer.maxBlobLength",
+        Kind::Int(1, i32::MAX as i64),
+        "100000000",
+        "Longest body of BLOB in bytes, held in memory; the rest of the file is the next event.",
     ),
     optional("deserializer.outputCharset", Kind::Choice(&["UTF-8", "UTF8"]), "UTF-8", "Only UTF-8 is built in."),
     unset("bufferMaxLines", Kind::Int(1, i64::MAX), "No effect, as in Flume."),
     unset("bufferMaxLineLength", Kind::Int(1, i64::MAX), "Old name of deserializer.maxLineLength; wins over it."),
     optional("quietMillis", Kind::Millis, "200", "A file is whole when nothing changed for so long."),
 ];
-
-const LINE_CLASS: &str = "org.apache.flume.serialization.LineDeserializer$Builder";
 
 /// How often a file that still grows is looked at, at most.
 const FOLLOW_DELAY: Duration = Duration::from_millis(100);
@@ -113,6 +145,7 @@ struct SpoolDir {
     /// For errors about the directory, which is looked at only when the source runs.
     options: Options,
     dir: PathBuf,
+    tracker_dir: PathBuf,
     listing: Listing,
     reading: Arc<Reading>,
     completing: Completing,
@@ -138,6 +171,7 @@ struct Spooling {
     told: Told,
     reading: Arc<Reading>,
     completing: Completing,
+    tracker: Arc<Mutex<Tracker>>,
 }
 
 // === impl SpoolDir ===
@@ -150,39 +184,36 @@ impl SpoolDir {
                 options.refuse("fileSuffix", "expected a suffix, got none: completed files would be read again")
             );
         }
-        if options.text("trackingPolicy")?.eq_ignore_ascii_case("tracker_dir") {
-            let problem = "tracker_dir is not built in; use rename, or deletePolicy = immediate";
-            return Err(options.refuse("trackingPolicy", problem));
-        }
         let order = match options.text("consumeOrder")?.to_ascii_lowercase().as_str() {
             "youngest" => Order::Youngest,
             "random" => Order::Random,
             _ => Order::Oldest,
         };
         let dir = options.path("spoolDir")?;
+        let tracker_dir = dir.join(options.text("trackerDir")?);
+        let way = way(options, &dir, &tracker_dir)?;
         let patterns = (pattern(options, "includePattern")?, pattern(options, "ignorePattern")?);
         let recursive = options.bool("recursiveDirectorySearch")?;
         let header = |flag, key| Ok::<_, Error>(options.bool(flag)?.then_some(options.text(key)?.to_owned()));
-        let length_key = match options.find("bufferMaxLineLength") {
-            Some(_) => "bufferMaxLineLength",
-            None => "deserializer.maxLineLength",
-        };
         let reading = Reading {
             batch_events: options.int("batchSize")?,
-            most_units: options.int::<usize>(length_key)?.min(line::MOST_UNITS),
-            decoder: Decoder::from_options(options)?,
+            format: Format::from_options(options)?,
             quiet: options.millis("quietMillis")?,
             file_header: header("fileHeader", "fileHeaderKey")?,
             basename_header: header("basenameHeader", "basenameHeaderKey")?,
         };
+        let mut listing = Listing::new(dir.clone(), patterns, suffix.to_owned(), recursive, order);
+        if let Way::Mark(markers) = &way {
+            listing.markers = Some(markers.clone());
+        }
+        // It may lie below the spool directory, where nobody needs to be told of it.
+        listing.told.insert(tracker_dir.clone());
         Ok(Self {
-            listing: Listing::new(dir.clone(), patterns, suffix.to_owned(), recursive, order),
+            listing,
             dir,
+            tracker_dir,
             reading: Arc::new(reading),
-            completing: Completing {
-                delete: options.text("deletePolicy")?.eq_ignore_ascii_case("immediate"),
-                suffix: suffix.to_owned(),
-            },
+            completing: Completing { way, suffix: suffix.to_owned() },
             poll_delay: options.millis("pollDelay")?,
             max_backoff: options.millis("maxBackoff")?,
             options: options.clone(),
@@ -196,6 +227,9 @@ impl SpoolDir {
         if !self.dir.is_dir() {
             return refuse(format!("expected a directory, but {dir} is not there or is none; create it"));
         }
+        if matches!(self.completing.way, Way::Mark(_)) {
+            return Ok(());
+        }
         let canary = self.dir.join(format!(".flume-spooldir-perm-check-{}.canary", std::process::id()));
         let written = OpenOptions::new().write(true).create(true).truncate(true).open(&canary);
         if let Err(error) = written.and_then(|_| std::fs::remove_file(&canary)) {
@@ -208,10 +242,13 @@ impl SpoolDir {
 
     async fn spool(self, cx: SourceContext) -> Result<()> {
         self.check_directory()?;
+        let tracker = Tracker::open(&self.tracker_dir)
+            .map_err(|error| self.options.refuse("trackerDir", format!("{error}; permit it, or name another one")))?;
         cx.status.ready();
         let Self { mut listing, reading, completing, poll_delay, max_backoff, .. } = self;
         let window = Window::new(max_backoff);
-        let mut spooling = Spooling { cx, window, told: Told::default(), reading, completing };
+        let tracker = Arc::new(Mutex::new(tracker));
+        let mut spooling = Spooling { cx, window, told: Told::default(), reading, completing, tracker };
         while !spooling.cx.stop.is_stopped() {
             let scanned;
             (listing, scanned) = blocking(&spooling.cx, move || {
@@ -219,7 +256,8 @@ impl SpoolDir {
                 (listing, scanned)
             })
             .await?;
-            let files = spooling.told.listed(&spooling.cx, scanned);
+            let mut files = spooling.told.listed(&spooling.cx, scanned);
+            spooling.put_first_what_was_left(&mut files);
             let mut completed = false;
             for file in files {
                 if spooling.cx.stop.is_stopped() {
@@ -245,6 +283,14 @@ impl Source for SpoolDir {
 // === impl Spooling ===
 
 impl Spooling {
+    /// A file that was left half read comes first: the tracker has room for one.
+    fn put_first_what_was_left(&self, files: &mut [PathBuf]) {
+        let left = self.tracker.lock().left().and_then(|left| files.iter().position(|file| is_same(file, left)));
+        if let Some(index) = left {
+            files[..=index].rotate_right(1);
+        }
+    }
+
     /// Reads one file to its end; whether it left the directory.
     async fn take_in(&mut self, path: PathBuf) -> Result<bool> {
         let (opened, path) = blocking(&self.cx, move || (files::open(&path), path)).await?;
@@ -256,13 +302,14 @@ impl Spooling {
                 return Ok(false);
             }
         };
-        let origin: Arc<str> = opened.1.to_string().into();
+        let origin = self.reading.format.origin(opened.1);
         if self.told.stuck.contains(&origin) {
             return Ok(false);
         }
         let resume = self.cx.resume(&origin);
+        let tracked = self.tracker.lock().offset(&path, &origin);
         let (reading, at, id) = (Arc::clone(&self.reading), path.clone(), Arc::clone(&origin));
-        match blocking(&self.cx, move || Following::new(&reading, at, opened, id, resume)).await? {
+        match blocking(&self.cx, move || Following::new(&reading, at, opened, id, resume, tracked)).await? {
             Ok(following) => self.follow(following).await,
             Err(reason) => self.set_aside(path, origin, reason).await,
         }
@@ -271,10 +318,12 @@ impl Spooling {
     async fn follow(&mut self, mut following: Following) -> Result<bool> {
         let (path, origin) = (following.path.clone(), Arc::clone(&following.origin));
         loop {
-            let (step, reading) = (following, Arc::clone(&self.reading));
+            let (step, reading, tracker) = (following, Arc::clone(&self.reading), Arc::clone(&self.tracker));
+            let settled = self.window.settled().unwrap_or(step.covered());
             let found;
             (following, found) = blocking(&self.cx, move || {
                 let mut following = step;
+                track(&tracker, &mut following, settled);
                 let found = following.step(&reading);
                 (following, found)
             })
@@ -286,6 +335,9 @@ impl Spooling {
                     }
                 }
                 Step::Waiting => {
+                    if self.window.settle(&self.cx).await? == Progress::Stopped {
+                        return Ok(false);
+                    }
                     if pause(&self.cx, self.reading.quiet.min(FOLLOW_DELAY)).await == Progress::Stopped {
                         return Ok(false);
                     }
@@ -294,10 +346,12 @@ impl Spooling {
                     if self.deliver_all(batches).await? == Progress::Stopped {
                         return Ok(false);
                     }
-                    let completing = self.completing.clone();
+                    let (completing, tracker) = (self.completing.clone(), Arc::clone(&self.tracker));
                     let outcome;
                     (following, outcome) = blocking(&self.cx, move || {
                         let unchanged = following.is_unchanged();
+                        let settled = following.covered();
+                        track(&tracker, &mut following, settled);
                         let outcome = unchanged.then(|| completing.complete(&following.path));
                         (following, outcome)
                     })
@@ -305,7 +359,7 @@ impl Spooling {
                     match outcome {
                         // It changed after its end was read: go on.
                         None => {}
-                        Some(Ok(Completed::Done)) => return self.retire(origin).await,
+                        Some(Ok(Completed::Done)) => return self.retire(path, origin).await,
                         Some(Ok(Completed::Taken(name))) => {
                             let reason = format!(
                                 "{} exists with another content; all its events were delivered",
@@ -330,7 +384,7 @@ impl Spooling {
                     if self.window.settle(&self.cx).await? == Progress::Stopped {
                         return Ok(false);
                     }
-                    return self.retire(origin).await;
+                    return self.retire(path, origin).await;
                 }
             }
         }
@@ -357,11 +411,12 @@ impl Spooling {
         let error = Error::corrupt(path.display(), reason);
         self.cx.status.count(MetricName::EventReadFail, 1);
         self.cx.status.failed(&error);
-        match blocking(&self.cx, move || completing::set_aside(&path)).await? {
+        let (completing, at) = (self.completing.clone(), path.clone());
+        match blocking(&self.cx, move || completing.set_aside(&at)).await? {
             Ok(name) => {
                 let remedy = "put what is missing, and only that, back under another name";
                 tracing::warn!(%error, renamed_to = %name.display(), remedy, "file set aside");
-                self.retire(origin).await
+                self.retire(path, origin).await
             }
             Err(refused) => {
                 tracing::warn!(%error, "file cannot be read");
@@ -371,8 +426,10 @@ impl Spooling {
         }
     }
 
-    /// Lets the channels forget a file that left the directory, as its identity may come again.
-    async fn retire(&mut self, origin: Arc<str>) -> Result<bool> {
+    /// Lets the tracker and the channels forget a file that is done with, as its name and identity may come again.
+    async fn retire(&mut self, path: PathBuf, origin: Arc<str>) -> Result<bool> {
+        let tracker = Arc::clone(&self.tracker);
+        blocking(&self.cx, move || tracker.lock().finish(&path)).await?;
         self.window.retire(&self.cx, origin).await?;
         Ok(true)
     }
@@ -415,6 +472,31 @@ impl Told {
         cx.status.count(MetricName::GenericProcessingFail, 1);
         cx.status.failed(error);
         self.stuck.insert(origin);
+    }
+}
+
+/// Writes Flume's tracker when everything before `settled` is stored.
+fn track(tracker: &Mutex<Tracker>, following: &mut Following, settled: u64) {
+    let offset = following.offset(settled);
+    if offset > 0 {
+        tracker.lock().store(&following.path, &following.origin, offset);
+    }
+}
+
+/// How files are completed, by `deletePolicy` and `trackingPolicy`.
+fn way(options: &Options, spool_dir: &Path, tracker_dir: &Path) -> Result<Way> {
+    let delete = options.text("deletePolicy")?.eq_ignore_ascii_case("immediate");
+    let mark = options.text("trackingPolicy")?.eq_ignore_ascii_case("tracker_dir");
+    match (delete, mark) {
+        (true, true) => {
+            let problem = "tracker_dir marks files that stay, but deletePolicy = immediate deletes them; choose one";
+            Err(options.refuse("trackingPolicy", problem))
+        }
+        (true, false) => Ok(Way::Delete),
+        (false, true) => {
+            Ok(Way::Mark(Markers { spool_dir: spool_dir.to_owned(), tracker_dir: tracker_dir.to_owned() }))
+        }
+        (false, false) => Ok(Way::Rename),
     }
 }
 

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod formats;
+mod tracked;
+
 /// A spool directory.
 struct Spool(TempDir);
 
@@ -72,6 +75,7 @@ async fn run_until(dir: &Path, settings: &[(&str, &str)], channel: &TestChannel,
 fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != ".flumespool");
     names.sort();
     names
 }
@@ -398,7 +402,7 @@ fn a_hundred_megabytes_without_a_newline_are_held_a_chunk_at_a_time() {
     age(&path, 100);
     let component = SpoolDir::from_options(&options(dir.path(), &[])).unwrap();
     let opened = files::open(&path).unwrap();
-    let mut following = Following::new(&component.reading, path, opened, "o".into(), None).unwrap();
+    let mut following = Following::new(&component.reading, path, opened, "o".into(), None, None).unwrap();
     let (mut events, mut bytes) = (0, 0);
     loop {
         let (batches, ended) = match following.step(&component.reading) {
@@ -423,7 +427,6 @@ fn values_that_cannot_work_are_refused_at_their_place() {
     for (key, value, part) in [
         ("includePattern", "(?=x)", "look-around"),
         ("inputCharset", "UTF-16", "convert the input"),
-        ("trackingPolicy", "tracker_dir", "use rename"),
         ("fileSuffix", "", "expected a suffix"),
     ] {
         let error = SpoolDir::from_options(&options(dir.path(), &[(key, value)])).expect_err("refused").to_string();
