@@ -120,6 +120,25 @@ fn what_cannot_be_used_is_refused_at_its_place() {
             "writeFormat",
             "expected Writable or Text, got \"Xml\"",
         ),
+        (
+            vec![("hdfs.path", "hdfs://nn:1/x"), ("hdfs.kerberosPrincipal", "p@R")],
+            "kerberosPrincipal",
+            "expected hdfs.kerberosKeytab beside it",
+        ),
+        (
+            vec![("hdfs.path", "hdfs://nn:1/x"), ("hdfs.kerberosKeytab", "/nowhere")],
+            "kerberosKeytab",
+            "expected hdfs.kerberosPrincipal beside it",
+        ),
+        (
+            vec![
+                ("hdfs.path", "hdfs://nn:1/x"),
+                ("hdfs.kerberosPrincipal", "p@R"),
+                ("hdfs.kerberosKeytab", "/nowhere"),
+            ],
+            "kerberosKeytab",
+            "expected a file that can be read, got \"/nowhere\"",
+        ),
         (vec![("hdfs.path", "/x"), ("hdfs.inUsePrefix", "a/")], "inUsePrefix", "expected a part of a file name"),
         (vec![("hdfs.path", "/x"), ("hdfs.timeZone", "Mars")], "timeZone", "expected the name of a time zone"),
         (vec![("hdfs.path", "/x"), ("hdfs.roundUnit", "day")], "roundUnit", "expected one of second, minute, hour"),

@@ -3,9 +3,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::PATIENCE;
 use super::classpath::ClassPath;
@@ -156,7 +155,7 @@ impl Hdfs {
     }
 
     fn java(&self, main: &str) -> Command {
-        let conf: PathBuf = self.place.path("conf");
+        let conf = self.place.path("conf");
         let mut command = java(self.place.dir(), &format!("{}:{}", conf.display(), ClassPath::Hdfs.jars()), main);
         // What its web server says about each class helps nobody.
         command.env("JDK_JAVA_OPTIONS", "-Djava.util.logging.config.file=/dev/null");
@@ -179,7 +178,7 @@ pub fn site(properties: &[(&str, &str)]) -> String {
 /// The answer of a web server of this machine, if it is a good one.
 fn get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(PATIENCE.min(Duration::from_secs(10)))).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
