@@ -1,6 +1,6 @@
 //! Hostile bytes on every port of an agent: claimed lengths, endless lines, bombs, peers that say nothing. The agent lives, its
 //! memory stays within limits, what was wrong is counted, and good clients are served meanwhile.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
