@@ -37,10 +37,10 @@ fn cases(text: &str) -> Vec<String> {
     for line in text.lines().map(str::trim) {
         if line == "#[test]" {
             is_test = true;
-        } else if let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next()) {
-            if std::mem::take(&mut is_test) {
-                cases.push(sentence(name));
-            }
+        } else if let Some(name) = line.strip_prefix("fn ").and_then(|rest| rest.split('(').next())
+            && std::mem::take(&mut is_test)
+        {
+            cases.push(sentence(name));
         }
     }
     cases
