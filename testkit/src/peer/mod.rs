@@ -1,6 +1,6 @@
 //! The real programs that Millstream works with, started by tests.
 //!
-//! Maven fetches them once into `<target directory>/peers` ([`classpath`]); a peer is a child process in a directory of its
+//! Maven fetches them once into `<target directory>/peers` (`classpath.rs`); a peer is a child process in a directory of its
 //! own ([`Peer`]), behind a guard that ends it when the test ends in any way. Java programs of our own
 //! (`testkit/peers/java/`) drive the classes of the real ones ([`driver`]).
 //!
