@@ -175,9 +175,15 @@ async fn a_batch_that_comes_again_shares_the_outcome_of_the_first() {
     let channel = open(&disk, &options()).unwrap();
     for fails in [true, false] {
         let (hold, held) = mpsc::channel::<()>();
-        // Nothing is written before this returns.
-        let wait = Box::new(move |_| _ = held.recv());
+        let (enter, entered) = mpsc::channel::<()>();
+        // Nothing more is written before this returns.
+        let wait = Box::new(move |_| {
+            enter.send(()).unwrap();
+            _ = held.recv();
+        });
         channel.store.log.append(RECORD, vec![Bytes::from(vec![0; 16])], Durability::Lazy, wait).unwrap();
+        // Else the puts could be of the same group.
+        entered.recv().unwrap();
         let (first, again) = (put(&channel, read(0..5)).await, put(&channel, read(0..5)).await);
         disk.fail(Call::Sync, 0, u32::from(fails));
         drop(hold);
