@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ fn protocol() -> Arc<Protocol> {
 /// Answers `echo` with its parameters, `late` once a permit is added to `gate`, `held` is executed only then.
 struct Echo {
     gate: Semaphore,
+    holding: AtomicBool,
     executed: Mutex<Vec<String>>,
     ended: Mutex<Vec<Result<()>>>,
 }
@@ -36,6 +38,7 @@ impl Service for Echo {
     fn execute(self: Arc<Self>, call: Call) -> Fut<'static, Pending> {
         Box::pin(async move {
             if call.message == "held" {
+                self.holding.store(true, Relaxed);
                 self.gate.acquire().await.unwrap().forget();
             }
             let shown = String::from_utf8_lossy(&call.params[..call.params.len().min(20)]).into_owned();
@@ -71,7 +74,12 @@ impl Running {
         let server = Server::new(listen("127.0.0.1", 0).await.unwrap(), wrapping, limits);
         let port = server.address().unwrap().port();
         let (stopper, stop) = stop_token();
-        let echo = Arc::new(Echo { gate: Semaphore::new(0), executed: Mutex::default(), ended: Mutex::default() });
+        let echo = Arc::new(Echo {
+            gate: Semaphore::new(0),
+            holding: AtomicBool::new(false),
+            executed: Mutex::default(),
+            ended: Mutex::default(),
+        });
         let serving = tokio::spawn(server.serve(Arc::clone(&echo), stop));
         Self { echo, port, stopper, serving }
     }
@@ -241,6 +249,9 @@ async fn unfinished_frames_wait_for_memory_and_finish_once_there_is_some() {
     // Holds up its connection with a frame that took most of the memory.
     let mut first = running.client().await;
     first.send(Metadata::new(), "held", Bytes::from(large.clone())).await.unwrap();
+    while !running.echo.holding.load(Relaxed) {
+        tokio::task::yield_now().await;
+    }
     let mut second = running.client().await;
     second.send(Metadata::new(), "echo", Bytes::from(large.clone())).await.unwrap();
     let mut small = running.client().await;

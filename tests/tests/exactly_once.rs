@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millstream::outputs::{ColumnKind, Sqlite};
@@ -166,12 +167,18 @@ impl Replicating {
     }
 
     fn is_read(&self) -> bool {
-        let mut paths = fs::read_dir(self.dir.path().join("spool")).unwrap().map(|entry| entry.unwrap().path());
-        paths.all(|path| path.extension().is_some_and(|end| end == "COMPLETED"))
+        self.spooled().all(|path| path.extension().is_some_and(|end| end == "COMPLETED"))
     }
 
     fn oracle(&self) -> Counts {
-        oracle(fs::read_dir(self.dir.path().join("spool")).unwrap().map(|entry| entry.unwrap().path()))
+        oracle(self.spooled())
+    }
+
+    /// The files in the spool.
+    fn spooled(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(self.dir.path().join("spool")).unwrap().map(|entry| entry.unwrap().path());
+        // The tracker of what is half read lies there too.
+        entries.filter(|path| path.is_file())
     }
 
     fn table(&self, index: usize) -> Counts {

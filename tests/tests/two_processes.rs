@@ -168,7 +168,9 @@ impl Pair {
     /// Names in the spool that end so.
     fn spooled(&self, completed: bool) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path("spool")).unwrap().map(|entry| entry.unwrap().path());
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "COMPLETED") == completed).collect()
+        // The tracker of what is half read lies there too.
+        let files = entries.filter(|path| path.is_file());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "COMPLETED") == completed).collect()
     }
 
     /// Waits until both, which run, have counted everything, ends them, and checks the totals against the oracle. Returns
