@@ -178,6 +178,8 @@ impl Intake {
             Err(error) => return Err(Error::net("read", peer, error)),
         };
         self.unfinished += len;
+        // Else the next read waits for it.
+        hold_at_once(&mut self.held, memory, self.unfinished);
         // A batch may stay a slice of what is pushed: a small one must not keep a large buffer.
         if len * 2 > self.chunk_bytes {
             self.frames.push(self.chunk.split().freeze());
@@ -210,12 +212,30 @@ fn units(bytes: usize) -> usize {
     bytes / UNIT_BYTES
 }
 
-/// Holds memory for `bytes` of an unfinished frame.
+/// Holds memory for `bytes` of an unfinished frame, as soon as there is some.
 async fn reserve(held: &mut Option<OwnedSemaphorePermit>, memory: &Arc<Semaphore>, bytes: usize) {
-    let missing = units(bytes).saturating_sub(held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-    let Some(missing) = u32::try_from(missing).ok().filter(|missing| *missing > 0) else { return };
+    let Some(missing) = missing(held.as_ref(), bytes) else { return };
     // Never closed, so this cannot fail.
     let Ok(more) = Arc::clone(memory).acquire_many_owned(missing).await else { return };
+    add(held, more);
+}
+
+/// The same, if nobody has to be waited for.
+fn hold_at_once(held: &mut Option<OwnedSemaphorePermit>, memory: &Arc<Semaphore>, bytes: usize) {
+    if let Some(missing) = missing(held.as_ref(), bytes)
+        && let Ok(more) = Arc::clone(memory).try_acquire_many_owned(missing)
+    {
+        add(held, more);
+    }
+}
+
+/// Units that are wanted for `bytes` and not yet held.
+fn missing(held: Option<&OwnedSemaphorePermit>, bytes: usize) -> Option<u32> {
+    let missing = units(bytes).saturating_sub(held.map_or(0, OwnedSemaphorePermit::num_permits));
+    u32::try_from(missing).ok().filter(|missing| *missing > 0)
+}
+
+fn add(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
     match held {
         Some(held) => held.merge(more),
         None => *held = Some(more),

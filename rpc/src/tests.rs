@@ -246,9 +246,9 @@ async fn unfinished_frames_wait_for_memory_and_finish_once_there_is_some() {
     let limits = ServerLimits { memory_bytes: 384 << 10, ..ServerLimits::default() };
     let running = Running::start(Wrapping::default(), limits).await;
     let large = "x".repeat(300 << 10);
-    // Holds up its connection with a frame that took most of the memory.
+    // Holds up its connection with a frame that took all of the memory.
     let mut first = running.client().await;
-    first.send(Metadata::new(), "held", Bytes::from(large.clone())).await.unwrap();
+    first.send(Metadata::new(), "held", Bytes::from("x".repeat(400 << 10))).await.unwrap();
     while !running.echo.holding.load(Relaxed) {
         tokio::task::yield_now().await;
     }
@@ -258,7 +258,7 @@ async fn unfinished_frames_wait_for_memory_and_finish_once_there_is_some() {
     echo(&mut small, "small ones pass").await;
     assert_eq!(*running.echo.executed.lock(), ["echo small ones pass"], "the second large one waits");
     running.echo.gate.add_permits(1);
-    assert_eq!(first.answer().await.unwrap().result.unwrap().len(), large.len());
+    assert_eq!(first.answer().await.unwrap().result.unwrap().len(), 400 << 10);
     assert_eq!(second.answer().await.unwrap().result.unwrap().len(), large.len());
 }
 
