@@ -1,7 +1,7 @@
 //! A channel whose uses are counted under Flume's names.
 //!
 //! Counted where everyone passes, since a sink may take by itself: once per put and once per take, never per event. What
-//! succeeded is not counted here: the channel's own totals say it.
+//! succeeded is not counted here: the channel's own totals say it. Whoever taps the channel sees what is put.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ impl Channel for Metered {
     }
 
     fn put(&self, batch: Batch, room: Room) -> Ticket {
+        self.status.see(std::slice::from_ref(&batch));
         self.inner.put(batch, room)
     }
 

@@ -1,5 +1,6 @@
 //! The `millstream` command: arguments, signals and exit codes. What it does lies in the other crates.
 
+mod ask;
 mod commands;
 mod exit;
 mod logging;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{agent, avro_client, check, completions, demo, version, why};
+use commands::{agent, avro_client, check, completions, demo, tap, version, why};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ enum Command {
     Check(check::Arguments),
     /// Asks a running agent what holds its events up.
     Why(why::Arguments),
+    /// Shows the events that pass a component of a running agent.
+    Tap(tap::Arguments),
     /// Counts the words of whatever is put into a directory, from end to end in one process.
     Demo(demo::Arguments),
     /// Prints the completions of a shell.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Demo(arguments) }) => demo::run(arguments),
         Ok(Arguments { command: Command::Check(arguments) }) => check::run(arguments),
         Ok(Arguments { command: Command::Why(arguments) }) => why::run(arguments),
+        Ok(Arguments { command: Command::Tap(arguments) }) => tap::run(arguments),
         Ok(Arguments { command: Command::Completions(arguments) }) => completions::run(arguments, Arguments::command()),
         Ok(Arguments { command: Command::Man(arguments) }) => completions::run_man(arguments, Arguments::command()),
         Ok(Arguments { command: Command::Version }) => version::run(),

@@ -18,6 +18,7 @@ pub mod room;
 pub mod rows;
 pub mod status;
 pub mod stop;
+pub mod tap;
 pub mod ticket;
 
 pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, Rewriter, SlabBuilder};

@@ -41,6 +41,7 @@ impl ChannelProcessor {
     pub(crate) async fn deliver(&self, batch: Batch, status: &ComponentStatus) -> Result<Delivery> {
         let received = batch.len() as u64;
         let batch = self.intercept(batch)?;
+        status.see(std::slice::from_ref(&batch));
         let routes = self.selector.select(&batch).channels;
         let batch = with_unrouted(batch, &routes);
         let mut puts = Vec::with_capacity(self.channels.len());

@@ -8,10 +8,12 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::batch::Batch;
 use crate::batch_info::BatchHistory;
 use crate::channel::{ChannelRef, ChannelTotals};
 use crate::counters::{Counters, MetricName};
 use crate::error::Error;
+use crate::tap::{Listener, Tap};
 
 /// Where a component is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -44,6 +46,7 @@ pub struct ComponentStatus {
     started_ms: AtomicU64,
     stopped_ms: AtomicU64,
     last_error: Mutex<Option<(SystemTime, String)>>,
+    tap: Tap,
 }
 
 // === impl ComponentStatus ===
@@ -61,6 +64,7 @@ impl ComponentStatus {
             started_ms: AtomicU64::default(),
             stopped_ms: AtomicU64::default(),
             last_error: Mutex::default(),
+            tap: Tap::default(),
         })
     }
 
@@ -119,6 +123,16 @@ impl ComponentStatus {
     /// The last error's text.
     pub fn last_error(&self) -> Option<String> {
         self.last_error.lock().as_ref().map(|(_, text)| text.clone())
+    }
+
+    /// Shows what passes to those who look; see [`crate::tap`].
+    pub fn see(&self, batches: &[Batch]) {
+        batches.iter().for_each(|batch| self.tap.see(batch));
+    }
+
+    /// Looks at what passes from now on.
+    pub fn listen(&self) -> Listener {
+        self.tap.listen()
     }
 
     /// What it shows now.

@@ -15,6 +15,7 @@ pub mod flume;
 pub mod prometheus;
 pub mod server;
 pub mod settings;
+mod tap;
 pub mod why;
 
 pub use server::{Serving, start};

@@ -1,15 +1,19 @@
 //! The HTTP server: small answers, and nothing that changes anything.
 //!
-//! A client gets 10 s to ask and a connection lives 5 minutes at most; more than 64 connections wait. So whoever is slow or
+//! A client gets 10 s to ask and a connection lives 5 minutes at most, unless events are shown on it; more than 64 connections wait. So whoever is slow or
 //! hostile costs a bounded amount and stops nobody's events. A port in use is told once and waited for.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use http_body_util::channel::Channel;
+use http_body_util::{Either, Full};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,7 +24,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::settings::Monitoring;
+use crate::tap::{self, Asking, MOST_TAPS};
 use crate::{api, flume, prometheus};
+
+type Answer = Response<Either<Full<Bytes>, Channel<Bytes, Infallible>>>;
 
 /// A server at work; it ends when this is dropped.
 #[derive(Debug)]
@@ -72,15 +79,16 @@ async fn listening(address: SocketAddr) -> TcpListener {
 
 async fn serve(listener: TcpListener, status: Arc<Status>) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let taps = Arc::new(Semaphore::new(MOST_TAPS));
     let mut connections = JoinSet::new();
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let status = Arc::clone(&status);
+            Ok((stream, peer)) => {
+                let site = Site { status: Arc::clone(&status), taps: Arc::clone(&taps), peer, tapped: false.into() };
                 connections.spawn(async move {
-                    talk(stream, status).await;
+                    talk(stream, site).await;
                     drop(place);
                 });
             }
@@ -93,23 +101,37 @@ async fn serve(listener: TcpListener, status: Arc<Status>) {
     }
 }
 
-async fn talk(stream: TcpStream, status: Arc<Status>) {
-    let service = service_fn(move |request| {
-        let response = answer(&request, &status);
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
+/// What a client may ask for.
+struct Site {
+    status: Arc<Status>,
+    taps: Arc<Semaphore>,
+    peer: SocketAddr,
+    /// Whether it asked for events: these may come for as long as it stays.
+    tapped: AtomicBool,
+}
+
+async fn talk(stream: TcpStream, site: Site) {
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&request, &site))));
     let talking = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ASK_WITHIN)
         .max_buf_size(MOST_REQUEST_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = timeout(LONGEST_CONNECTION, talking).await {
+    let mut talking = pin!(talking);
+    let ended = loop {
+        match timeout(LONGEST_CONNECTION, &mut talking).await {
+            Err(_) if site.tapped.load(Ordering::Relaxed) => {}
+            ended => break ended,
+        }
+    };
+    if let Ok(Err(error)) = ended {
         tracing::debug!(%error, "a client of the monitoring left or made no sense");
     }
 }
 
 /// The answer to one request. As in Flume, `/metrics` may be written in any case, and every method but two is a `GET`.
-fn answer<B>(request: &Request<B>, status: &Arc<Status>) -> Response<Full<Bytes>> {
+fn answer<B>(request: &Request<B>, site: &Site) -> Answer {
+    let status = &site.status;
     if matches!(*request.method(), Method::TRACE | Method::OPTIONS) {
         return text(StatusCode::FORBIDDEN, "not allowed\n");
     }
@@ -121,12 +143,16 @@ fn answer<B>(request: &Request<B>, status: &Arc<Status>) -> Response<Full<Bytes>
         },
         "/metrics/prometheus" => openmetrics(status, wanted(request.headers()).unwrap_or(PROMETHEUS)),
         "/api/v1/status" => json(&api::status(status)),
+        "/api/v1/tap" => tapped(request, site),
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match api::unready(status) {
             reasons if reasons.is_empty() => text(StatusCode::OK, "ok\n"),
             reasons => text(StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n"),
         },
-        _ => text(StatusCode::NOT_FOUND, "there are /metrics /metrics/prometheus /api/v1/status /livez /readyz\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics /metrics/prometheus /api/v1/status /api/v1/tap /livez /readyz\n",
+        ),
     }
 }
 
@@ -145,26 +171,40 @@ fn wanted(headers: &HeaderMap) -> Option<&'static str> {
     None
 }
 
-fn openmetrics(status: &Arc<Status>, kind: &'static str) -> Response<Full<Bytes>> {
+fn openmetrics(status: &Arc<Status>, kind: &'static str) -> Answer {
     match prometheus::metrics(status) {
         Ok(metrics) => with_type(StatusCode::OK, kind, metrics),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n")),
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
+fn tapped<B>(request: &Request<B>, site: &Site) -> Answer {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let asking = Asking { from: site.peer.ip(), host, query: request.uri().query() };
+    match tap::open(asking, &site.status, &site.taps) {
+        Ok(body) => {
+            site.tapped.store(true, Ordering::Relaxed);
+            let mut response = Response::new(Either::Right(body));
+            response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(LINES));
+            response
+        }
+        Err((code, problem)) => text(code, problem),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Answer {
     match serde_json::to_vec(value) {
         Ok(bytes) => with_type(StatusCode::OK, "application/json;charset=utf-8", bytes),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer cannot be written: {error}\n")),
     }
 }
 
-fn text(code: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
     with_type(code, "text/plain;charset=utf-8", body)
 }
 
-fn with_type(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+fn with_type(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Either::Left(Full::new(body.into())));
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
     response
@@ -174,6 +214,7 @@ const INDEX: &str = "<html><body><ul>\
     <li><a href=\"metrics\">metrics, as Flume shows them</a></li>\
     <li><a href=\"metrics/prometheus\">the same for Prometheus</a></li>\
     <li><a href=\"api/v1/status\">status</a></li></ul></body></html>\n";
+const LINES: &str = "application/x-ndjson";
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0;charset=utf-8";
 const PROMETHEUS: &str = "text/plain;version=0.0.4;charset=utf-8";
 /// As Flume supervises what it cannot start.

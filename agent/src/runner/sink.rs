@@ -176,6 +176,7 @@ impl Draining {
         self.count(if full { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount }, 1);
         self.count(MetricName::EventDrainAttemptCount, take.events() as u64);
         let batches = with_marks(&take);
+        self.cx.status.see(&batches);
         let bytes = batches.iter().map(Batch::body_bytes).sum();
         let delivery = self.sink.deliver(batches);
         if self.sink.most_open() > 1 {

@@ -5,5 +5,6 @@ pub(crate) mod avro_client;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod demo;
+pub(crate) mod tap;
 pub(crate) mod version;
 pub(crate) mod why;

@@ -91,6 +91,7 @@ impl Members {
             if events >= slot.batch_size { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount };
         slot.status.count(full, 1);
         slot.status.count(MetricName::EventDrainAttemptCount, events as u64);
+        slot.status.see(&batches);
         let began = Instant::now();
         let delivery = slot.sink.lock().deliver(batches);
         let outcome = delivery.await;

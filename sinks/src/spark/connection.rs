@@ -185,6 +185,7 @@ impl Poll {
         let (sequence_number, events, own) = (sink.takes.next_sequence_number(), take.events(), self.own);
         let frame = self.hand_out(&sequence_number, &take);
         sink.count(MetricName::EventDrainAttemptCount, events as u64);
+        sink.cx.status.see(take.batches());
         let answered = sink.takes.insert(sequence_number.clone(), take, connection);
         let until_answered = async {
             if replies.send(frame).await.is_ok() && !own {

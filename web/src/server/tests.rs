@@ -12,10 +12,15 @@ fn status() -> Arc<Status> {
     status
 }
 
+fn site() -> Site {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    Site { status: status(), taps: Arc::new(Semaphore::new(1)), peer, tapped: false.into() }
+}
+
 /// Code, content type and body.
 async fn asked(method: &str, path: &str, accept: &str) -> (u16, String, String) {
     let request = Request::builder().method(method).uri(path).header(ACCEPT, accept).body(()).unwrap();
-    let response = answer(&request, &status());
+    let response = answer(&request, &site());
     let code = response.status().as_u16();
     let kind = response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -53,6 +58,7 @@ async fn other_paths_and_methods_are_answered_as_flume_answers_them() {
         ("TRACE", "/metrics", 403, ""),
         ("OPTIONS", "/metrics", 403, ""),
         ("POST", "/metrics", 200, "SOURCE.r1"),
+        ("GET", "/api/v1/tap?component=r1", 403, "by the name localhost"),
         ("GET", "/livez", 200, "ok"),
         ("GET", "/readyz", 503, "source r1 is starting"),
         ("GET", "/api/v1/status", 200, "\"path\":\"avro r1\""),
