@@ -3,7 +3,6 @@
 //! One file each; a program finds them by name in [`INTERCEPTORS`].
 
 pub mod host;
-mod pattern;
 pub mod regex_extractor;
 pub mod regex_filter;
 pub mod remove_header;

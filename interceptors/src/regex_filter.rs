@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use millstream_core::{Batch, Intercepted, Interceptor, InterceptorSpec, Kind, Options, Result, optional};
 
-use crate::pattern::Pattern;
+use millstream_config::Pattern;
 
 /// The declaration.
 pub static SPEC: InterceptorSpec = InterceptorSpec {

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use millstream_core::{Batch, Intercepted, Interceptor, InterceptorSpec, Kind, Options, Result, optional, unset};
 
-use crate::pattern::Pattern;
+use millstream_config::Pattern;
 
 /// The declaration.
 pub static SPEC: InterceptorSpec = InterceptorSpec {

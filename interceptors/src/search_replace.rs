@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use millstream_core::{Batch, Intercepted, Interceptor, InterceptorSpec, Kind, Options, Result, optional, required};
 
-use crate::pattern::{Pattern, Replacement};
+use millstream_config::{Pattern, Replacement};
 
 /// The declaration.
 pub static SPEC: InterceptorSpec = InterceptorSpec {

@@ -24,8 +24,8 @@ use millstream_core::{
     Batch, Intercepted, Interceptor, InterceptorSpec, Kind, Options, Result, Setting, family, required,
 };
 
-use crate::pattern::Pattern;
 use joda::TimePattern;
+use millstream_config::Pattern;
 
 /// The declaration.
 pub static SPEC: InterceptorSpec = InterceptorSpec {

@@ -4,7 +4,7 @@ use fancy_regex::Captures;
 
 /// A parsed replacement.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Replacement(Vec<Part>);
+pub struct Replacement(Vec<Part>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Part {

@@ -1,10 +1,10 @@
 //! Regular expressions as Java writes them.
 //!
 //! Patterns come from Flume's configurations, so they mean what `java.util.regex` makes of them; what cannot be had is
-//! refused at its character, never taken for something else. [`translated`](syntax) patterns without look-around and
-//! back-references run in linear time.
+//! refused at its character, never taken for something else. Patterns without look-around and back-references run in
+//! linear time.
 //!
-//! Texts are bodies, decoded as UTF-8 with U+FFFD for what is none, as Java does it.
+//! Texts are bodies or messages, decoded as UTF-8 with U+FFFD for what is none, as Java does it.
 
 mod escape;
 mod replacement;
@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fancy_regex::{Captures, Regex};
 use millstream_core::{Options, Result};
 
-pub(crate) use replacement::Replacement;
+pub use replacement::Replacement;
 use syntax::{EndOfText, Translated, translate};
 
 /// A compiled pattern.
 #[derive(Debug)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     /// For texts that do not end with a line terminator.
     plain: Regex,
     /// For the others, where the pattern looks at the end: `$` matches before a final line terminator too.
@@ -38,7 +38,7 @@ impl Pattern {
     ///
     /// # Errors
     /// `Config`, with the character at which the pattern cannot be used.
-    pub(crate) fn from_options(options: &Options, key: &str) -> Result<Self> {
+    pub fn from_options(options: &Options, key: &str) -> Result<Self> {
         let pattern = options.text(key)?;
         let refused = |problem| {
             options
@@ -48,7 +48,7 @@ impl Pattern {
     }
 
     /// As [`Self::from_options`], for texts that it must match from end to end.
-    pub(crate) fn of_the_whole(options: &Options, key: &str) -> Result<Self> {
+    pub fn of_the_whole(options: &Options, key: &str) -> Result<Self> {
         // Once by itself, so that places are those of what was written.
         Self::from_options(options, key)?;
         Self::compile(&format!("\\A(?:{})\\z", options.text(key)?)).map_err(|problem| options.refuse(key, problem))
@@ -58,7 +58,7 @@ impl Pattern {
     ///
     /// # Errors
     /// `Config`, with the character at which it cannot be used.
-    pub(crate) fn replacement(&self, options: &Options, key: &str) -> Result<Replacement> {
+    pub fn replacement(&self, options: &Options, key: &str) -> Result<Replacement> {
         let text = options.text(key)?;
         let refused = |problem| {
             options.refuse(key, format_args!("expected a replacement as Java has them, got {text:?}: {problem}"))
@@ -77,22 +77,22 @@ impl Pattern {
     }
 
     /// How many groups the pattern has, the whole match not counted.
-    pub(crate) fn group_count(&self) -> usize {
+    pub fn group_count(&self) -> usize {
         self.groups.len() - 1
     }
 
     /// Whether some part of `text` matches.
-    pub(crate) fn is_found(&self, text: &str) -> bool {
+    pub fn is_found(&self, text: &str) -> bool {
         self.or_exhausted(self.regex(text).is_match(text)).unwrap_or(false)
     }
 
     /// The first match and its groups.
-    pub(crate) fn first<'t>(&self, text: &'t str) -> Option<Captures<'t, str>> {
+    pub fn first<'t>(&self, text: &'t str) -> Option<Captures<'t, str>> {
         self.or_exhausted(self.regex(text).captures(text)).flatten()
     }
 
     /// The pieces between the matches, without empty ones.
-    pub(crate) fn split<'t>(&self, text: &'t str) -> Vec<&'t str> {
+    pub fn split<'t>(&self, text: &'t str) -> Vec<&'t str> {
         let (mut pieces, mut from) = (Vec::new(), 0);
         while let Some(whole) = self.or_exhausted(self.plain.find_from_pos(text, from)).flatten() {
             // A separator of no length would separate for ever.
@@ -109,7 +109,7 @@ impl Pattern {
 
     /// The text with every match replaced; `None` when there is no match. Goes on after an empty match as Java does: by
     /// one character.
-    pub(crate) fn replaced(&self, text: &str, by: &Replacement) -> Option<String> {
+    pub fn replaced(&self, text: &str, by: &Replacement) -> Option<String> {
         let regex = self.regex(text);
         let mut out = String::new();
         let (mut from, mut copied, mut found) = (0, 0, false);
