@@ -4,6 +4,9 @@
 //! what stands behind the host is the body. A line that is no message is an event too, with `flume.syslog.status` =
 //! `Invalid`; one that is longer than `eventSize`, or that the connection's end cuts off, is `Incomplete`.
 //!
+//! Messages of another shape are told by `format.regex`: where it matches the whole message, from `<` on, its groups 1 to 5 are
+//! priority, version, time, host and body.
+//!
 //! # Delivery
 //! Syslog has no answers: what the peer sent and nobody had read is lost in a crash. While channels refuse events nothing
 //! more is read, so that the peer waits.
@@ -12,11 +15,12 @@
 //! `org.apache.flume.source.SyslogTcpSource` (Flume 1.11).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use millstream_core::options::joined;
 use millstream_core::{
-    Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, family, optional, required,
+    Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required,
 };
 use millstream_io::{listen, tls};
 use tokio::net::TcpStream;
@@ -24,7 +28,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::gather::Gather;
 use crate::socket::{self, MEMORY_BYTES, Memory, Stream};
-use crate::syslog::{self, Classic, KeepFields, Limits, Now, PeerHeaders, hear};
+use crate::syslog::{self, Classic, Custom, KeepFields, Limits, Now, PeerHeaders, hear};
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -35,14 +39,14 @@ pub static SPEC: SourceSpec = SourceSpec {
     build: |options| Ok(Box::new(SyslogTcp::from_options(options)?)),
 };
 
-const OWN: [OptionSpec; 4] = [
+const OWN: [OptionSpec; 3] = [
     optional("host", Kind::Host, "0.0.0.0", "Address to listen on."),
     required("port", Kind::Int(0, 65535), "Port to listen on; 0 for any free one, which the log names."),
     optional("eventSize", Kind::Int(1, 16 << 20), "2500", "Longest message in bytes; a longer one is cut."),
-    family("format.*", Kind::Text, syslog::NO_FORMATS),
 ];
-const OPTIONS: [OptionSpec; OWN.len() + syslog::OPTIONS.len() + tls::SERVER_OPTIONS.len()] =
-    joined(&[&OWN, &syslog::OPTIONS, &tls::SERVER_OPTIONS]);
+const OPTIONS: [OptionSpec;
+    OWN.len() + syslog::OPTIONS.len() + syslog::FORMAT_OPTIONS.len() + tls::SERVER_OPTIONS.len()] =
+    joined(&[&OWN, &syslog::OPTIONS, &syslog::FORMAT_OPTIONS, &tls::SERVER_OPTIONS]);
 
 /// Messages of one batch.
 const BATCH_EVENTS: usize = 1000;
@@ -60,6 +64,7 @@ struct SyslogTcp {
 struct Hearing {
     limits: Limits,
     keep: KeepFields,
+    custom: Option<Arc<Custom>>,
     headers: PeerHeaders,
     zone: TimeZone,
 }
@@ -68,10 +73,10 @@ struct Hearing {
 
 impl SyslogTcp {
     fn from_options(options: &Options) -> Result<Self> {
-        syslog::refuse_formats(options)?;
         let hearing = Hearing {
             limits: Limits { message_bytes: options.int("eventSize")?, batch_events: BATCH_EVENTS },
             keep: KeepFields::from_options(options)?,
+            custom: Custom::from_options(options)?.map(Arc::new),
             headers: PeerHeaders::from_options(options),
             zone: TimeZone::system(),
         };
@@ -109,7 +114,7 @@ impl Source for SyslogTcp {
 impl Hearing {
     async fn hear(self, stream: Box<dyn Stream>, peer: SocketAddr, cx: SourceContext, memory: Memory) -> Result<()> {
         let named = self.headers.named(peer.ip()).await;
-        let mut classic = Classic::new(self.keep);
+        let mut classic = Classic::new(self.keep, self.custom);
         let understand = |bytes: &[u8], frames: &[syslog::Frame]| {
             let (now, mut events) = (Now::new(&self.zone), Gather::new());
             for frame in frames {
@@ -217,12 +222,27 @@ mod tests {
         assert!(stopping.elapsed() < std::time::Duration::from_secs(1), "one that shakes no hands holds up nothing");
     }
 
+    #[tokio::test]
+    async fn a_pattern_of_ones_own_is_tried_before_those_of_the_rfcs() {
+        let channel = TestChannel::new();
+        let settings = [
+            ("format.regex", r"<(\d+)>()(\d{8}-\d{6}) \[(\w+)\] (.*)"),
+            ("format.dateFormat", "yyyyMMdd-HHmmss"),
+            ("keepFields", "hostname"),
+        ];
+        let served = syslog(&settings, &channel).await;
+        served.peer().await.send("<13>20200504-101112 [box] own\n<14>- h rfc\n<15>none\n").await;
+        channel.until(|stored| stored.bodies.len() == 3).await;
+        assert_eq!(channel.texts(), ["box own", "h rfc", "<15>none"]);
+        let headers = channel.stored().headers;
+        assert_eq!((&*headers[0]["priority"], &*headers[0]["host"]), ("13", "box"));
+        assert!(headers[0].contains_key("timestamp") && !headers[0].contains_key("version"));
+        served.running.stop().await.unwrap();
+    }
+
     #[test]
-    fn custom_formats_are_refused_with_the_remedy() {
-        let text = refusal(&SPEC, &[("port", "0"), ("format.regex", "(.*)")]);
-        assert!(
-            text.starts_with("flume.conf:7: a1.sources.r1.format.regex: ") && text.contains("regex_extractor"),
-            "{text}"
-        );
+    fn a_pattern_that_cannot_be_used_is_refused_at_its_place() {
+        let text = refusal(&SPEC, &[("port", "0"), ("format.regex", "(.*")]);
+        assert!(text.starts_with("flume.conf:7: a1.sources.r1.format.regex: expected a regular expression"), "{text}");
     }
 }

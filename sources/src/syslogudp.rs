@@ -9,15 +9,17 @@
 //! # Source
 //! `org.apache.flume.source.SyslogUDPSource` (Flume 1.11).
 
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use millstream_core::options::joined;
 use millstream_core::{
-    Batch, Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, family, optional, required,
+    Batch, Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required,
 };
 
 use crate::datagrams::{Datagrams, Receiver, bind};
 use crate::gather::Gather;
-use crate::syslog::{self, Classic, Frame, KeepFields, Now, PeerHeaders, PeerNames};
+use crate::syslog::{self, Classic, Custom, Frame, KeepFields, Now, PeerHeaders, PeerNames};
 use crate::window::Progress;
 
 /// The declaration.
@@ -29,12 +31,12 @@ pub static SPEC: SourceSpec = SourceSpec {
     build: |options| Ok(Box::new(SyslogUdp::from_options(options)?)),
 };
 
-const OWN: [OptionSpec; 3] = [
+const OWN: [OptionSpec; 2] = [
     optional("host", Kind::Host, "0.0.0.0", "Address to listen on."),
     required("port", Kind::Int(0, 65535), "Port to listen on; 0 for any free one, which the log names."),
-    family("format.*", Kind::Text, syslog::NO_FORMATS),
 ];
-const OPTIONS: [OptionSpec; OWN.len() + syslog::OPTIONS.len()] = joined(&[&OWN, &syslog::OPTIONS]);
+const OPTIONS: [OptionSpec; OWN.len() + syslog::OPTIONS.len() + syslog::FORMAT_OPTIONS.len()] =
+    joined(&[&OWN, &syslog::OPTIONS, &syslog::FORMAT_OPTIONS]);
 
 /// Listens.
 #[derive(Debug)]
@@ -51,13 +53,12 @@ struct SyslogUdp {
 
 impl SyslogUdp {
     fn from_options(options: &Options) -> Result<Self> {
-        syslog::refuse_formats(options)?;
         Ok(Self {
             host: options.text("host")?.to_owned(),
             port: options.int("port")?,
             headers: PeerHeaders::from_options(options),
             names: PeerNames::default(),
-            classic: Classic::new(KeepFields::from_options(options)?),
+            classic: Classic::new(KeepFields::from_options(options)?, Custom::from_options(options)?.map(Arc::new)),
             zone: TimeZone::system(),
         })
     }

@@ -212,6 +212,62 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
 }
 
 #[test]
+fn syslog_by_a_pattern_of_ones_own_gives_the_events_of_the_real_one() {
+    // Each with what its messages look like.
+    const FORMATS: [(&str, &str, &[&str]); 4] = [
+        (
+            "slashes",
+            "format.regex = <(\\\\d{1,3})>()(\\\\d+/\\\\w+/\\\\d+:[\\\\d:]+ [-+]\\\\d+) \\\\[(\\\\w+)\\\\] (.*)\n\
+             format.dateFormat = dd/MMM/yyyy:HH:mm:ss Z\nkeepFields = priority timestamp hostname\n",
+            &[
+                "<13>04/May/2020:10:11:12 -0330 [box] text",
+                "<13>4/may/2020:1:2:3 +0000 [box] zeroes left out",
+                "<13>04/Mai/2020:10:11:12 +0000 [box] no such month",
+                "<34>1 2020-05-04T10:11:12Z h one of the RFCs",
+                "<13>nothing matches",
+                "no message",
+            ],
+        ),
+        (
+            "replaced",
+            "format.regex = <(\\\\d+)>(\\\\d)\\\\|([^|]*)\\\\|([^|]*)\\\\|(.*)\nformat.search = (\\\\d+)h(\\\\d+)m\n\
+             format.replace = $1:$2:00\nformat.dateFormat = yyyy-MM-dd HH:mm:ss\n",
+            &[
+                "<13>1|2020-05-04 10h11m|h|body|with bars",
+                "<13>2|2020-02-30 25h61m|-|beyond the range",
+                "<13>3|||neither time nor host",
+                "<13>4|today|h|",
+            ],
+        ),
+        (
+            "few",
+            "format.regex = <(\\\\d+)>(?:key=(\\\\w+) )?.*\nkeepFields = hostname\n",
+            &["<13>key=v text", "<13>text", "<34>1 2020-05-04T10:11:12Z h one of the RFCs"],
+        ),
+        (
+            "alone",
+            "format.search = [0-9]\nformat.dateFormat = yyyy\n",
+            &["<34>1 2020-05-04T10:11:12Z h no pattern, no effect"],
+        ),
+    ];
+    let both = Both::start(|place| {
+        let source = |(name, format, _): &(&'static str, &str, &[&str])| {
+            let port = place.port(name);
+            (*name, format!("type = syslogtcp\nhost = 127.0.0.1\nport = {port}\n{format}"))
+        };
+        let sources: Vec<_> = FORMATS.iter().map(source).collect();
+        agent(place, &sources)
+    });
+    for (name, _, messages) in FORMATS {
+        let messages: Vec<String> = messages.iter().map(|message| format!("{message}\n")).collect();
+        both.say(name, &bytes(&messages));
+    }
+    let brought = both.compare(&FORMATS.map(|(name, _, messages)| (name, messages.len())));
+    let slashes = &brought["slashes"];
+    assert_eq!(slashes.iter().filter(|(headers, _)| headers.contains_key("timestamp")).count(), 3);
+}
+
+#[test]
 fn multiport_syslog_gives_the_events_of_the_real_one() {
     let both = Both::start(|place| {
         let (first, second) = (place.port("first"), place.port("second"));

@@ -1,7 +1,10 @@
-//! Messages as the TCP and UDP sources understand them: by patterns.
+//! Messages as the TCP and UDP sources understand them: by patterns, one of one's own among them.
+
+use std::sync::Arc;
 
 use regex::bytes::{CaptureLocations, Regex};
 
+use super::custom::{Custom, Found};
 use super::{INCOMPLETE, INVALID, KeepFields, Now, Parts, STATUS};
 use crate::gather::Gather;
 
@@ -9,27 +12,22 @@ use crate::gather::Gather;
 #[derive(Debug)]
 pub(crate) struct Classic {
     keep: KeepFields,
+    /// Tried first.
+    custom: Option<Arc<Custom>>,
     rfc_5424: Regex,
     rfc_3164: Regex,
     /// Where the groups of the pattern are, kept so that a message costs no allocation.
     found: CaptureLocations,
 }
 
-/// How a pattern names the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Rfc5424,
-    Rfc3164,
-}
-
 // === impl Classic ===
 
 impl Classic {
-    pub(crate) fn new(keep: KeepFields) -> Self {
+    pub(crate) fn new(keep: KeepFields, custom: Option<Arc<Custom>>) -> Self {
         let pattern = |text| Regex::new(text).expect("the pattern is tested");
         let (rfc_5424, rfc_3164) = (pattern(RFC_5424), pattern(RFC_3164));
         let found = rfc_5424.capture_locations();
-        Self { keep, rfc_5424, rfc_3164, found }
+        Self { keep, custom, rfc_5424, rfc_3164, found }
     }
 
     /// Adds the event of one message; the headers of its own come before.
@@ -42,43 +40,46 @@ impl Classic {
         };
         events.header_of("Facility", priority / 8);
         events.header_of("Severity", priority % 8);
-        let matched = self.matched(message);
-        if let Some((parts, shape)) = &matched {
-            events.header("priority", parts.priority);
-            if let Some(version) = parts.version {
+        let keep = self.keep;
+        let found = match &self.custom {
+            Some(custom) => custom.matched(message, now),
+            None => None,
+        };
+        let found = found.or_else(|| self.matched(message, now));
+        if let Some(Found { parts, has_host, timestamp, .. }) = &found {
+            if !parts.priority.is_empty() {
+                events.header("priority", parts.priority);
+            }
+            if let Some(version) = parts.version.filter(|version| !version.is_empty()) {
                 events.header("version", version);
             }
-            let at = match shape {
-                Shape::Rfc5424 => now.rfc_5424(parts.timestamp),
-                Shape::Rfc3164 => now.rfc_3164(parts.timestamp),
-            };
-            if let Some(at) = at {
-                events.header_of("timestamp", at);
+            if let Some(at) = timestamp {
+                events.header_of("timestamp", *at);
             }
-            if parts.host != b"-" {
+            if *has_host {
                 events.header("host", parts.host);
             }
         }
         if is_incomplete {
             events.header(STATUS, INCOMPLETE);
         }
-        match matched {
-            Some((parts, _)) if !self.keep.all => self.keep.event(message, &parts, events),
+        match found {
+            Some(Found { parts, has_body: true, .. }) if !keep.all => keep.event(message, &parts, events),
             _ => events.event(&[message]),
         }
     }
 
-    /// The parts of a message that has the shape of one of the patterns.
-    fn matched<'a>(&mut self, message: &'a [u8]) -> Option<(Parts<'a>, Shape)> {
+    /// The parts of a message that has the shape of one of the RFCs' patterns.
+    fn matched<'a>(&mut self, message: &'a [u8], now: &Now) -> Option<Found<'a>> {
         // Java's patterns end before what it takes for the end of a line.
         if has_line_end(message) {
             return None;
         }
         let found = &mut self.found;
-        let shape = match self.rfc_5424.captures_read(found, message) {
-            Some(_) => Shape::Rfc5424,
-            None => self.rfc_3164.captures_read(found, message).map(|_| Shape::Rfc3164)?,
-        };
+        let is_rfc_5424 = self.rfc_5424.captures_read(found, message).is_some();
+        if !is_rfc_5424 {
+            self.rfc_3164.captures_read(found, message)?;
+        }
         let group = |index| found.get(index).map(|(start, end)| &message[start..end]);
         let parts = Parts {
             priority: group(1).unwrap_or_default(),
@@ -87,7 +88,11 @@ impl Classic {
             host: group(4).unwrap_or(b"-"),
             body: group(5).unwrap_or_default(),
         };
-        Some((parts, shape))
+        let timestamp = match is_rfc_5424 {
+            true => now.rfc_5424(parts.timestamp),
+            false => now.rfc_3164(parts.timestamp),
+        };
+        Some(Found { parts, has_host: group(4).is_some(), has_body: true, timestamp })
     }
 }
 
@@ -128,7 +133,7 @@ mod tests {
     fn parsed(message: &[u8], keep: KeepFields, is_incomplete: bool) -> (BTreeMap<String, String>, Vec<u8>) {
         let now = Now { at: "2020-06-01T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC };
         let mut events = Gather::new();
-        Classic::new(keep).add(message, is_incomplete, &now, &mut events);
+        Classic::new(keep, None).add(message, is_incomplete, &now, &mut events);
         let batch = events.take();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let headers = batch.event(0).headers().map(|(key, value)| (text(key), text(value)));
@@ -191,7 +196,7 @@ mod tests {
         let (found, body) = parsed(b"<13>1 - h long te", KeepFields::default(), true);
         assert_eq!((&*found[STATUS], &body[..]), ("Incomplete", &b"long te"[..]));
         let now = Now { at: "2020-06-01T00:00:00Z".parse().unwrap(), zone: TimeZone::UTC };
-        let (mut classic, mut events) = (Classic::new(KeepFields::default()), Gather::new());
+        let (mut classic, mut events) = (Classic::new(KeepFields::default(), None), Gather::new());
         classic.add(b"<13>1 - h one", false, &now, &mut events);
         classic.add(b"<14>two", false, &now, &mut events);
         assert_eq!(events.take().event(1).headers().count(), 2, "in Flume priority and version are those of the first");

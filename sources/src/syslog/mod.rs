@@ -9,17 +9,19 @@
 
 mod classic;
 mod connection;
+mod custom;
 mod multiport;
 mod peer;
 mod time;
 
 use std::ops::Range;
 
-use millstream_core::{Error, Kind, OptionSpec, Options, Result, optional, unset};
+use millstream_core::{Kind, OptionSpec, Options, Result, optional, unset};
 
 use crate::gather::Gather;
 pub(crate) use classic::Classic;
 pub(crate) use connection::{Limits, hear};
+pub(crate) use custom::{Custom, OPTIONS as FORMAT_OPTIONS};
 pub(crate) use multiport::Multiport;
 pub(crate) use peer::{PeerHeaders, PeerNames};
 pub(crate) use time::Now;
@@ -35,20 +37,6 @@ pub(crate) const OPTIONS: [OptionSpec; 3] = [
     unset("clientIPHeader", Kind::Text, "Name of a header with the sender's address."),
     unset("clientHostnameHeader", Kind::Text, "Name of a header with the name that the resolver gives for it."),
 ];
-
-/// Help of the `format.*` options.
-pub(crate) const NO_FORMATS: &str =
-    "Patterns of one's own are not built in: cut such messages up with a regex_extractor.";
-
-/// # Errors
-/// At the first `format.*` option.
-pub(crate) fn refuse_formats(options: &Options) -> Result<()> {
-    let problem = "patterns of one's own are not built in; remove it, and cut such messages up with a regex_extractor";
-    match options.under("format.").next() {
-        Some(setting) => Err(Error::config(&setting.place, problem)),
-        None => Ok(()),
-    }
-}
 
 /// Header that says what is wrong with a message.
 const STATUS: &str = "flume.syslog.status";

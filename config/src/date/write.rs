@@ -1,7 +1,4 @@
-//! The time now, in the pattern letters of Java's dates: `yyyy-MM-dd HH:mm`.
-//!
-//! A run of one letter is one field; text between single quotes stands for itself, `''` for a quote; what is no letter
-//! stands for itself. Names are English, the zone is that of the machine.
+//! The time now, written after a pattern. The zone is that of the machine.
 //!
 //! # Source
 //! `org.apache.commons.text.lookup.DateStringLookup`, and the fields of `java.text.SimpleDateFormat` and of
@@ -9,11 +6,11 @@
 //! on the country.
 
 use std::fmt::Write;
-use std::iter::Peekable;
-use std::str::Chars;
 
 use jiff::Zoned;
 use jiff::fmt::strtime;
+
+use super::{Part, parts, refused};
 
 /// The time now after `pattern`.
 ///
@@ -25,39 +22,15 @@ pub(crate) fn now(pattern: &str) -> Result<String, String> {
 
 fn formatted(pattern: &str, time: &Zoned) -> Result<String, String> {
     let mut text = String::with_capacity(pattern.len() + 8);
-    let mut rest = pattern.chars().peekable();
-    while let Some(c) = rest.next() {
-        if c == '\'' {
-            quoted(&mut rest, &mut text)
-                .ok_or_else(|| format!("{pattern:?} has an open quote; write '' for a quote"))?;
-        } else if c.is_ascii_alphabetic() {
-            let mut width = 1;
-            while rest.next_if_eq(&c).is_some() {
-                width += 1;
+    for part in parts(pattern)? {
+        match part {
+            Part::Text(literal) => text.push_str(&literal),
+            Part::Field { letter, width } => {
+                field(letter, width, time, &mut text).ok_or_else(|| refused(pattern, letter, LETTERS))?;
             }
-            field(c, width, time, &mut text).ok_or_else(|| {
-                format!("expected letters of {LETTERS} in the date pattern {pattern:?}, got '{c}'; put text in single quotes")
-            })?;
-        } else {
-            text.push(c);
         }
     }
     Ok(text)
-}
-
-/// Text up to the closing quote; `None` when there is none.
-fn quoted(rest: &mut Peekable<Chars<'_>>, text: &mut String) -> Option<()> {
-    if rest.next_if_eq(&'\'').is_some() {
-        text.push('\'');
-        return Some(());
-    }
-    loop {
-        match rest.next()? {
-            '\'' if rest.next_if_eq(&'\'').is_some() => text.push('\''),
-            '\'' => return Some(()),
-            c => text.push(c),
-        }
-    }
 }
 
 /// One field; `None` for a letter that is none.
