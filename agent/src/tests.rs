@@ -4,6 +4,7 @@ mod building;
 mod checking;
 mod groups;
 mod probe;
+mod refusing;
 mod reloading;
 mod running;
 mod stopping;

@@ -39,19 +39,30 @@ impl Pattern {
     /// # Errors
     /// `Config`, with the character at which the pattern cannot be used.
     pub fn from_options(options: &Options, key: &str) -> Result<Self> {
-        let pattern = options.text(key)?;
-        let refused = |problem| {
-            options
-                .refuse(key, format_args!("expected a regular expression as Java has them, got {pattern:?}: {problem}"))
-        };
-        Self::compile(pattern).map_err(refused)
+        Self::parse(options.text(key)?).map_err(|problem| options.refuse(key, problem))
     }
 
     /// As [`Self::from_options`], for texts that it must match from end to end.
+    ///
+    /// # Errors
+    /// `Config`, with the character at which the pattern cannot be used.
     pub fn of_the_whole(options: &Options, key: &str) -> Result<Self> {
+        Self::parse_whole(options.text(key)?).map_err(|problem| options.refuse(key, problem))
+    }
+
+    /// As [`Self::of_the_whole`], of a text.
+    ///
+    /// # Errors
+    /// What was expected, what was given, and the character at which it cannot be used.
+    pub fn parse_whole(pattern: &str) -> Result<Self, String> {
         // Once by itself, so that places are those of what was written.
-        Self::from_options(options, key)?;
-        Self::compile(&format!("\\A(?:{})\\z", options.text(key)?)).map_err(|problem| options.refuse(key, problem))
+        Self::parse(pattern)?;
+        Self::compile(&format!("\\A(?:{pattern})\\z"))
+    }
+
+    fn parse(pattern: &str) -> Result<Self, String> {
+        Self::compile(pattern)
+            .map_err(|problem| format!("expected a regular expression as Java has them, got {pattern:?}: {problem}"))
     }
 
     /// The replacement in the value of `key`.

@@ -57,14 +57,16 @@ pub fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     if !options.bool("ssl")? {
         return Ok(None);
     }
+    // What needs no file is looked at first.
+    let (provider, versions) = (provider(options)?, versions(options)?);
     let file = options.path("keystore").map_err(|_| {
         options
             .refuse("keystore", "missing; with ssl = true, expected a file with the private key and its certificates")
     })?;
     let identity = Identity::read(&file, options.find("keystore-password").unwrap_or_default());
     let Identity { key, chain } = identity.map_err(|problem| options.refuse("keystore", problem))?;
-    let builder = ServerConfig::builder_with_provider(provider(options)?)
-        .with_protocol_versions(&versions(options)?)
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&versions)
         .map_err(|error| options.refuse("include-protocols", error))?;
     let config = builder.with_no_client_auth().with_single_cert(chain, key);
     let config = config.map_err(|error| {
@@ -154,7 +156,12 @@ fn trusted(file: &Path, password: &str) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+    std::fs::read(file).map_err(|error| {
+        format!(
+            "expected a file of PEM or PKCS12 that this user may read, got {:?}: {error}",
+            file.display().to_string()
+        )
+    })
 }
 
 fn is_pem(bytes: &[u8]) -> bool {
@@ -191,7 +198,9 @@ fn versions(options: &Options) -> Result<Vec<&'static SupportedProtocolVersion>>
     let offered: Vec<_> = offered.collect();
     if offered.is_empty() {
         let key = if included.is_empty() { "exclude-protocols" } else { "include-protocols" };
-        return Err(options.refuse(key, "nothing is left to offer; TLSv1.2 and TLSv1.3 are spoken here"));
+        let given = options.find(key).unwrap_or_default();
+        let problem = format_args!("expected to offer TLSv1.2, TLSv1.3 or both, got {given:?}: nothing is left");
+        return Err(options.refuse(key, problem));
     }
     Ok(offered)
 }
@@ -209,7 +218,9 @@ fn provider(options: &Options) -> Result<Arc<CryptoProvider>> {
         let known = ring::default_provider();
         let known: Vec<String> =
             known.cipher_suites.iter().filter_map(|suite| suite.suite().as_str().map(java_name)).collect();
-        return Err(options.refuse(key, format_args!("nothing is left to offer of {}", known.join(" "))));
+        let given = options.find(key).unwrap_or_default();
+        let problem = format_args!("expected to offer some of {}, got {given:?}: nothing is left", known.join(" "));
+        return Err(options.refuse(key, problem));
     }
     Ok(Arc::new(provider))
 }

@@ -14,7 +14,6 @@ mod line;
 pub mod multiport_syslogtcp;
 pub mod netcat;
 pub mod netcatudp;
-mod pattern;
 pub mod seq;
 mod socket;
 pub mod spooldir;

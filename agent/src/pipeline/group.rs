@@ -36,6 +36,13 @@ impl Assembly<'_> {
         let (spec, options): (&GroupSpec, _) =
             self.configure_part("sink processor", self.registry.groups(), &group.processor)?;
         check_channels(group, sinks)?;
+        if let Some(channel) = options.find("channel")
+            && !self.config.channels.iter().any(|known| known.name == channel)
+        {
+            let known: Vec<&str> = self.config.channels.iter().map(|known| known.name.as_str()).collect();
+            let problem = format!("expected a working channel of this agent ({}), got {channel:?}", known.join(" "));
+            return Err(options.refuse("channel", problem));
+        }
         let (mut members, mut shown) = (Vec::new(), Vec::new());
         for sink in sinks {
             let member = self.configure("sink", self.registry.sinks(), sink).and_then(|component| {

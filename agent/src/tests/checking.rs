@@ -1,9 +1,7 @@
 //! What is said of a configuration that does not run.
 
-use millstream_core::{Kind, OptionSpec, Spec};
-
 use super::*;
-use crate::{AgentReport, Registry, Standing};
+use crate::{AgentReport, Standing};
 
 const CONFIG: &str = "\
 a1.sources = r1
@@ -27,13 +25,13 @@ a1.sinks.k1.channel = c1
 b1.sources = r1
 ";
 
-fn checked(name: &str, more: &str) -> AgentReport {
+pub(super) fn checked(name: &str, more: &str) -> AgentReport {
     let builder = Agent::builder().name(name).config_text(format!("{CONFIG}{more}"));
     builder.check().unwrap().agents.remove(0)
 }
 
 /// What is said of one key.
-fn said(report: &AgentReport, key: &str) -> (Standing, String) {
+pub(super) fn said(report: &AgentReport, key: &str) -> (Standing, String) {
     let found = report.keys.iter().rfind(|found| found.key == key).unwrap();
     (found.standing, found.reason.clone())
 }
@@ -132,50 +130,3 @@ fn all_agents_are_checked_unless_one_is_named() {
     assert!(error.ends_with("no agent named \"c1\"; there are a1, b1: choose one with -n"), "{error}");
     assert!(Agent::builder().config_text("x = 1").check().unwrap_err().to_string().contains("no agent"));
 }
-
-/// A value that is none of this kind; `None` where everything is one.
-fn wrong(kind: Kind) -> Option<&'static str> {
-    match kind {
-        // An empty value is ignored before anyone looks at its kind.
-        Kind::Text | Kind::List | Kind::Path | Kind::Host => None,
-        Kind::Port => Some("70000"),
-        Kind::Bytes | Kind::Millis | Kind::Seconds => Some("-1"),
-        Kind::Bool | Kind::Int(..) | Kind::Choice(_) => Some("no such thing"),
-    }
-}
-
-/// A wrong value for every option of these components, each under `prefix`, which names one of them by its `type`.
-fn refused<B>(specs: &[&Spec<B>], prefix: &str, listed: &str) -> usize {
-    let mut options = 0;
-    for spec in specs {
-        let given = |option: &&OptionSpec| wrong(option.kind).is_some();
-        for option in spec.options.iter().filter(given) {
-            let key = format!("{prefix}.{}", option.key.replace('*', "x"));
-            let value = wrong(option.kind).unwrap();
-            let report = checked("a1", &format!("{listed}\n{prefix}.type = {}\n{key} = {value}", spec.name));
-            let (standing, reason) = said(&report, &key);
-            assert_eq!(standing, Standing::Broken, "{} {key} = {value}: {reason}", spec.name);
-            assert!(reason.contains("expected ") && reason.contains(&format!("got {value:?}")), "{key}: {reason}");
-            assert_eq!(said(&report, "a1.sources.r1.type").0, Standing::Honoured, "the others run");
-            options += 1;
-        }
-    }
-    options
-}
-
-#[test]
-fn every_option_of_every_component_refuses_a_wrong_value_at_its_place_with_what_is_wanted() {
-    let registry = Registry::standard();
-    let refused = [
-        refused(registry.sources(), "a1.sources.r2", "a1.sources = r1 r2\na1.sources.r2.channels = c1"),
-        refused(registry.channels(), "a1.channels.c3", "a1.channels = c1 c2 c3\na1.sources.r1.channels = c1 c2 c3"),
-        refused(registry.sinks(), "a1.sinks.k2", "a1.sinks = k1 k2\na1.sinks.k2.channel = c1"),
-        refused(registry.interceptors(), "a1.sources.r2.interceptors.i9", SECOND_SOURCE),
-        refused(registry.selectors(), "a1.sources.r2.selector", SECOND_SOURCE),
-        refused(registry.groups(), "a1.sinkgroups.g1.processor", "a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = k1"),
-    ];
-    assert!(refused[..4].iter().all(|options| *options > 5), "{refused:?}");
-}
-
-const SECOND_SOURCE: &str = "a1.sources = r1 r2\na1.sources.r2.channels = c1\na1.sources.r2.type = seq
-    a1.sources.r2.interceptors = i9\na1.sources.r2.interceptors.i9.type = timestamp";

@@ -86,6 +86,8 @@ async fn a_group_that_cannot_be_is_refused_at_its_place() {
     refused(&start(&apart).await, "the sinks of group g1 share one channel");
     let priority = both("a1.sinkgroups.g1.processor.type = failover\na1.sinkgroups.g1.processor.priority.k3 = 1");
     refused(&start(&priority).await, "expected a sink of this group (k1 k2), got \"k3\"");
+    let spool = both("a1.sinkgroups.g1.processor.type = store_on_failure\na1.sinkgroups.g1.processor.channel = c9");
+    refused(&start(&spool).await, "processor.channel: expected a working channel of this agent (c1), got \"c9\"");
 }
 
 #[tokio::test]

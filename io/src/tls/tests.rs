@@ -134,7 +134,7 @@ fn what_cannot_be_used_is_refused_at_its_key_with_the_remedy() {
         texts.iter().for_each(|text| assert!(error.contains(text), "{error}"));
     };
     refused(&[], &["a1.sources.r1.keystore: missing"]);
-    refused(&[("keystore", "absent.pem")], &["f.conf:1: keystore: cannot read"]);
+    refused(&[("keystore", "absent.pem")], &["f.conf:1: keystore: expected a file of PEM or PKCS12", "absent.pem"]);
     refused(&[("keystore", "trust.pem")], &["no private key"]);
     refused(&[("keystore", "old.jks")], &["keytool -importkeystore -srckeystore", "-deststoretype PKCS12"]);
     refused(&[("keystore", "server.p12"), ("keystore-password", "wrong")], &["neither PEM nor a PKCS12 file"]);

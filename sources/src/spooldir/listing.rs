@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use millstream_config::Pattern;
 use millstream_core::{Error, Result};
-use regex::Regex;
 
 use super::completing::Markers;
 
@@ -28,8 +28,8 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) dir: PathBuf,
-    pub(super) include: Regex,
-    pub(super) ignore: Regex,
+    pub(super) include: Pattern,
+    pub(super) ignore: Pattern,
     /// Files with this suffix are completed.
     pub(super) completed_suffix: String,
     pub(super) recursive: bool,
@@ -50,7 +50,7 @@ pub(super) const REJECTED_SUFFIX: &str = ".REJECTED";
 impl Listing {
     pub(super) fn new(
         dir: PathBuf,
-        patterns: (Regex, Regex),
+        patterns: (Pattern, Pattern),
         completed_suffix: String,
         recursive: bool,
         order: Order,
@@ -116,7 +116,7 @@ impl Listing {
             if self.told.insert(path.clone()) {
                 tracing::warn!(file = %path.display(), "not a regular file, never opened; remove it from the spool directory");
             }
-        } else if self.include.is_match(&entry.file_name().to_string_lossy()) && !self.is_marked(&path) {
+        } else if self.include.is_found(&entry.file_name().to_string_lossy()) && !self.is_marked(&path) {
             found.push((path, metadata));
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Listing {
     fn wants(&self, name: &OsStr) -> bool {
         let name = name.to_string_lossy();
         let done = name.ends_with(&self.completed_suffix) || name.ends_with(REJECTED_SUFFIX);
-        !name.starts_with('.') && !done && !self.ignore.is_match(&name)
+        !name.starts_with('.') && !done && !self.ignore.is_found(&name)
     }
 
     fn ordered(&self, mut found: Vec<(PathBuf, Metadata)>) -> Vec<PathBuf> {

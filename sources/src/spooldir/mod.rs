@@ -36,16 +36,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_config::Pattern;
 use millstream_core::{
     Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional,
     required, unset,
 };
 use parking_lot::Mutex;
-use regex::Regex;
 
 use crate::blocking::blocking;
 use crate::files::{self, Unopened};
-use crate::pattern::whole_name;
 use crate::window::{Progress, Window, pause};
 use completing::{Completed, Completing, Markers, Way};
 use following::{Following, Reading, Step};
@@ -192,7 +191,8 @@ impl SpoolDir {
         let dir = options.path("spoolDir")?;
         let tracker_dir = dir.join(options.text("trackerDir")?);
         let way = way(options, &dir, &tracker_dir)?;
-        let patterns = (pattern(options, "includePattern")?, pattern(options, "ignorePattern")?);
+        let patterns =
+            (Pattern::of_the_whole(options, "includePattern")?, Pattern::of_the_whole(options, "ignorePattern")?);
         let recursive = options.bool("recursiveDirectorySearch")?;
         let header = |flag, key| Ok::<_, Error>(options.bool(flag)?.then_some(options.text(key)?.to_owned()));
         let reading = Reading {
@@ -498,9 +498,4 @@ fn way(options: &Options, spool_dir: &Path, tracker_dir: &Path) -> Result<Way> {
         }
         (false, false) => Ok(Way::Rename),
     }
-}
-
-/// The pattern in `key`, for whole names.
-fn pattern(options: &Options, key: &str) -> Result<Regex> {
-    whole_name(options.text(key)?).map_err(|problem| options.refuse(key, problem))
 }

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use millstream_config::Pattern;
 use millstream_core::{CommonHeader, Error, Options, Result};
 use millstream_io::FileIdentity;
-use regex::Regex;
-
-use crate::pattern::whole_name;
 
 /// Directory times are this coarse at worst (some network file systems): a younger one may hide a later change.
 const COARSEST_TIME: Duration = Duration::from_secs(3);
@@ -19,7 +17,7 @@ const COARSEST_TIME: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) dir: PathBuf,
-    names: Regex,
+    names: Pattern,
     /// The `headers.<group>.*` options.
     pub(super) headers: Vec<CommonHeader>,
     /// The directory's time at the last look, if nothing can hide behind it.
@@ -61,7 +59,7 @@ impl Group {
             let problem = "expected an absolute path with a pattern as its last part";
             return Err(refuse(format!("{problem}, got {:?}", pattern.value)));
         }
-        let names = whole_name(names).map_err(refuse)?;
+        let names = Pattern::parse_whole(names).map_err(refuse)?;
         let headers = options.under("headers.").filter_map(|setting| {
             let (group, header) = setting.key.split_once('.')?;
             (group == name).then(|| CommonHeader {
@@ -77,7 +75,7 @@ impl Group {
     /// Whether `path` belongs to this group.
     pub(super) fn has(&self, path: &Path) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.parent() == Some(&self.dir) && self.names.is_match(&name)
+        path.parent() == Some(&self.dir) && self.names.is_found(&name)
     }
 }
 
