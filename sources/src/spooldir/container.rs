@@ -15,13 +15,11 @@
 //! Avro 1.11 specification, "Object Container Files"; `org.apache.flume.serialization.AvroEventDeserializer` (Flume 1.11).
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::{Codec, Schema};
 use bytes::Bytes;
@@ -30,15 +28,7 @@ use millstream_wire::WireError;
 use millstream_wire::reader::Reader;
 
 use super::format::Cut;
-
-/// The `schemaType` option: what a header tells of the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SchemaType {
-    /// Its CRC-64-AVRO, in hexadecimal digits.
-    Hash,
-    /// Its text.
-    Literal,
-}
+use super::schema_type::SchemaType;
 
 /// A container under way.
 #[derive(Debug, Default)]
@@ -65,26 +55,6 @@ struct Block {
     records: u64,
     data: usize,
     size: usize,
-}
-
-// === impl SchemaType ===
-
-impl SchemaType {
-    fn header(self, text: &str, schema: &Schema) -> CommonHeader {
-        let (key, value) = match self {
-            Self::Hash => {
-                let hash = schema.fingerprint::<Rabin>().bytes;
-                let digits = hash.iter().fold(String::new(), |mut digits, byte| {
-                    // A string takes everything.
-                    let _ = write!(digits, "{byte:02x}");
-                    digits
-                });
-                ("flume.avro.schema.hash", digits)
-            }
-            Self::Literal => ("flume.avro.schema.literal", text.to_owned()),
-        };
-        CommonHeader { key: Bytes::from_static(key.as_bytes()), value: value.into(), keep_existing: false }
-    }
 }
 
 // === impl Container ===
@@ -235,9 +205,10 @@ impl Header {
             let wanted = "expected null, deflate, snappy or bzip2";
             return Ok(Err(format!("codec: {wanted}, got {codec:?}; write it with one of these")));
         };
-        let parsed = Schema::parse_str(text).map_err(|error| format!("schema: {error}"));
         let len = reader.position();
-        Ok(parsed.map(|schema| Self { told: kind.header(text, &schema), schema, codec, sync, len }))
+        let parsed = Schema::parse_str(text).and_then(|schema| Ok((kind.header(text)?, schema)));
+        let parsed = parsed.map_err(|error| format!("schema: {error}"));
+        Ok(parsed.map(|(told, schema)| Self { told, schema, codec, sync, len }))
     }
 
     /// Reads the header of a file that was read before.

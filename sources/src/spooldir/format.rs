@@ -7,7 +7,8 @@ use bytes::Bytes;
 use millstream_core::{Batch, Options, Result, SlabBuilder};
 use millstream_io::FileIdentity;
 
-use super::container::{Container, SchemaType};
+use super::container::Container;
+use super::schema_type::SchemaType;
 use crate::charset::Decoder;
 use crate::files::{read_range, sliced};
 use crate::line::{self, Line, split};

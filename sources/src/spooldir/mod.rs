@@ -26,6 +26,7 @@ mod container;
 mod following;
 mod format;
 mod listing;
+mod schema_type;
 #[cfg(test)]
 mod tests;
 mod tracker;

@@ -4,7 +4,8 @@ use apache_avro::types::Record;
 use apache_avro::{Codec, Schema, Writer};
 
 use super::*;
-use crate::spooldir::container::{Container, SchemaType};
+use crate::spooldir::container::Container;
+use crate::spooldir::schema_type::SchemaType;
 
 const SCHEMA: &str = r#"{"type":"record","name":"Line","fields":[{"name":"text","type":"string"}]}"#;
 
