@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
 mod binary;
+pub mod calls;
 pub mod config;
 pub mod demo;
 pub mod memory;
@@ -9,9 +10,10 @@ pub mod peers;
 mod process;
 mod trace;
 mod waiting;
+pub mod written;
 
 pub use binary::{example, millstream, released_helper, released_millstream};
 pub use demo::Demo;
 pub use process::{Ended, Process};
 pub use trace::Trace;
-pub use waiting::until_true;
+pub use waiting::{comes_true, until_true};

@@ -8,7 +8,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Whether `holds` comes true in time.
-pub(crate) fn comes_true(mut holds: impl FnMut() -> bool) -> bool {
+pub fn comes_true(mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         if Instant::now() > deadline {

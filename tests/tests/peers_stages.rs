@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use apache_avro::Reader;
-use apache_avro::types::Value;
 use millstream_testkit::peer::{Flume, Place, Version};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
+use millstream_tests::written::avro_events;
 
 /// Headers and body of an event.
 type Event = (BTreeMap<String, String>, String);
@@ -66,10 +65,11 @@ impl Written {
             let text = content(&place.path(dir)).concat();
             String::from_utf8(text).unwrap().split_terminator('\n').map(str::to_owned).collect::<Vec<_>>()
         };
+        let text = |(headers, body)| (headers, String::from_utf8(body).unwrap());
         Self {
             texts: lines("out1"),
             with_headers: lines("out2").iter().map(|line| event(line)).collect(),
-            records: content(&place.path("out3")).iter().flat_map(|container| records(container)).collect(),
+            records: avro_events(&place.path("out3")).into_iter().map(text).collect(),
         }
     }
 
@@ -83,24 +83,6 @@ fn event(line: &str) -> Event {
     let (headers, body) = line.strip_prefix('{').unwrap().split_once("} ").unwrap();
     let headers = headers.split(", ").filter_map(|header| header.split_once('='));
     (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body.to_owned())
-}
-
-/// Reads a container as far as it is written.
-fn records(container: &[u8]) -> Vec<Event> {
-    let Ok(reader) = Reader::new(container) else { return Vec::new() };
-    let record = |value| {
-        let Value::Record(fields) = value else { panic!("{value:?}") };
-        let mut fields = fields.into_iter().map(|(_, value)| value);
-        let (Some(Value::Map(headers)), Some(Value::Bytes(body))) = (fields.next(), fields.next()) else {
-            panic!("other fields")
-        };
-        let header = |(key, value)| match value {
-            Value::String(text) => (key, text),
-            other => panic!("{other:?}"),
-        };
-        (headers.into_iter().map(header).collect(), String::from_utf8(body).unwrap())
-    };
-    reader.map_while(Result::ok).map(record).collect()
 }
 
 /// Runs both; gives what both have written once each has `events` in all.
