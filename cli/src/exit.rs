@@ -7,8 +7,10 @@ use millstream_core::Error;
 
 /// The command line is wrong.
 pub(crate) const USAGE: u8 = 64;
-/// The configuration cannot be read.
-const NO_INPUT: u8 = 66;
+/// What is stored is damaged.
+pub(crate) const DATA: u8 = 65;
+/// The configuration cannot be read, or there is nothing to read.
+pub(crate) const NO_INPUT: u8 = 66;
 /// Every component has failed.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A bug.

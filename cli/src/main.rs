@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{agent, avro_client, check, completions, demo, tap, version, why};
+use commands::{agent, avro_client, channel, check, completions, demo, tap, version, why};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -28,6 +28,9 @@ enum Command {
     AvroClient(avro_client::Arguments),
     /// Says of every key of a Flume configuration whether it is honoured, different, ignored or unknown; 78 if a part cannot run.
     Check(check::Arguments),
+    /// Looks into file channels of agents that are stopped, and repairs or empties them.
+    #[command(subcommand)]
+    Channel(channel::Command),
     /// Asks a running agent what holds its events up.
     Why(why::Arguments),
     /// Shows the events that pass a component of a running agent.
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::AvroClient(arguments) }) => avro_client::run(arguments),
         Ok(Arguments { command: Command::Demo(arguments) }) => demo::run(arguments),
         Ok(Arguments { command: Command::Check(arguments) }) => check::run(arguments),
+        Ok(Arguments { command: Command::Channel(command) }) => channel::run(command),
         Ok(Arguments { command: Command::Why(arguments) }) => why::run(arguments),
         Ok(Arguments { command: Command::Tap(arguments) }) => tap::run(arguments),
         Ok(Arguments { command: Command::Completions(arguments) }) => completions::run(arguments, Arguments::command()),

@@ -97,8 +97,12 @@ pub struct ChannelTotals {
     pub store: Option<u64>,
     /// Events ever stored.
     pub put_events: u64,
-    /// Events acknowledged by sinks.
+    /// Events that wait no more.
     pub taken_events: u64,
+    /// Of these, events that no sink got: their records were damaged.
+    pub lost_events: u64,
+    /// Events that came again under a name or position that was stored: they are not in `put_events` a second time.
+    pub redelivered_events: u64,
     /// Bytes waiting.
     pub waiting_bytes: u64,
     /// The `capacity` option.

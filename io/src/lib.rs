@@ -11,9 +11,11 @@ pub mod listen;
 pub mod local_host;
 pub mod lock;
 pub mod tls;
+pub mod view;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};
 pub use identity::FileIdentity;
 pub use local_host::LocalHost;
 pub use lock::DirLock;
+pub use view::ViewDisk;

@@ -32,27 +32,7 @@ impl DirLock {
         let path = dir.join(LOCK_FILE);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = opened.map_err(|error| Error::io("open", &path, error))?;
-        let request = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        if let Err(errno) = fcntl(&file, FcntlArg::F_OFD_SETLK(&request)) {
-            if !matches!(errno, Errno::EAGAIN | Errno::EACCES) {
-                // A file system without locks, say: nobody holds it.
-                return Err(Error::io("lock", &path, errno.into()));
-            }
-            let mut holder = String::new();
-            // What the holder wrote is a hint; the lock itself is the truth.
-            let _ = file.read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process".to_owned(),
-                pid => format!("process {pid}"),
-            };
-            return Err(Error::InUse { path: dir.to_owned(), holder });
-        }
+        lock(&mut file, libc::F_WRLCK as libc::c_short, dir)?;
         // For the message above alone: a full disk, on which this fails, must not keep the holder from starting.
         let _ = file
             .set_len(0)
@@ -62,10 +42,45 @@ impl DirLock {
         Ok(Self { _file: file, path: dir.to_owned() })
     }
 
+    /// Keeps `dir` from being changed while it is read: whoever would hold it is refused. Several may read at once. Nothing
+    /// is written; a directory in which there is no lock file was never held, and is not.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub fn share(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(LOCK_FILE);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("open", &path, error)),
+        };
+        lock(&mut file, libc::F_RDLCK as libc::c_short, dir)?;
+        Ok(Some(Self { _file: file, path: dir.to_owned() }))
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Takes a lock of that kind on the whole file, without waiting.
+fn lock(file: &mut File, kind: libc::c_short, dir: &Path) -> Result<()> {
+    let request =
+        libc::flock { l_type: kind, l_whence: libc::SEEK_SET as libc::c_short, l_start: 0, l_len: 0, l_pid: 0 };
+    let Err(errno) = fcntl(&*file, FcntlArg::F_OFD_SETLK(&request)) else { return Ok(()) };
+    if !matches!(errno, Errno::EAGAIN | Errno::EACCES) {
+        // A file system without locks, say: nobody holds it.
+        return Err(Error::io("lock", dir.join(LOCK_FILE), errno.into()));
+    }
+    let mut holder = String::new();
+    // What the holder wrote is a hint; the lock itself is the truth.
+    let _ = file.read_to_string(&mut holder);
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        pid => format!("process {pid}"),
+    };
+    Err(Error::InUse { path: dir.to_owned(), holder })
 }
 
 #[cfg(test)]
@@ -81,6 +96,21 @@ mod tests {
         let expected = format!("is in use by process {}", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
         drop(lock);
+        DirLock::acquire(dir.path()).unwrap();
+    }
+    #[test]
+    fn readers_share_a_directory_and_keep_its_holder_out() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(DirLock::share(dir.path()).unwrap().is_none());
+        assert!(!dir.path().join(LOCK_FILE).exists(), "reading makes no file");
+        let holder = DirLock::acquire(dir.path()).unwrap();
+        let error = DirLock::share(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(holder);
+        let (one, other) = (DirLock::share(dir.path()).unwrap(), DirLock::share(dir.path()).unwrap());
+        drop(one);
+        assert!(matches!(DirLock::acquire(dir.path()), Err(Error::InUse { .. })));
+        drop(other);
         DirLock::acquire(dir.path()).unwrap();
     }
 }

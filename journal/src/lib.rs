@@ -22,6 +22,7 @@ mod recovery;
 mod scan;
 mod segment;
 mod shared;
+mod survey;
 mod writer;
 
 pub use counters::Stats;
@@ -29,3 +30,4 @@ pub use journal::{Appended, Done, Durability, Journal, Location, Options};
 pub use quarantine::Quarantined;
 pub use reader::Reader;
 pub use recovery::{Record, Recovered};
+pub use survey::{Damage, DamageKind, Finding, survey};

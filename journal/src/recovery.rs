@@ -60,12 +60,12 @@ pub(crate) struct Opened {
 
 /// A segment before its frames were looked at.
 #[derive(Debug)]
-struct Candidate {
-    number: u64,
-    header: Option<Header>,
-    damaged_copies: [bool; 2],
+pub(crate) struct Candidate {
+    pub(crate) number: u64,
+    pub(crate) header: Option<Header>,
+    pub(crate) damaged_copies: [bool; 2],
     /// Length of the file, or what the segment behind says.
-    end: u64,
+    pub(crate) end: u64,
 }
 
 /// What the frames of one segment say.
@@ -82,7 +82,8 @@ struct Scanned {
     tail: u64,
 }
 
-struct Opening<'a> {
+/// The first steps, which a survey takes as well.
+pub(crate) struct Opening<'a> {
     disk: &'a dyn Disk,
     dir: &'a Path,
     name: &'a str,
@@ -102,7 +103,7 @@ pub(crate) fn open(
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent)?;
     }
-    let mut opening = Opening { disk, dir, name: &options.name, next_segment: 1, quarantined: Vec::new() };
+    let mut opening = Opening::new(disk, dir, &options.name);
     let candidates = opening.candidates()?;
     let fresh = candidates.is_empty();
     let log_id = opening.log_id(&candidates)?;
@@ -125,9 +126,18 @@ pub(crate) fn open(
 
 // === impl Opening ===
 
-impl Opening<'_> {
+impl<'a> Opening<'a> {
+    pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path, name: &'a str) -> Self {
+        Self { disk, dir, name, next_segment: 1, quarantined: Vec::new() }
+    }
+
+    /// Names of all files there.
+    pub(crate) fn files(&self) -> Result<Vec<String>> {
+        self.disk.list(self.dir)
+    }
+
     /// The segments, ascending; half-made ones are removed.
-    fn candidates(&mut self) -> Result<Vec<Candidate>> {
+    pub(crate) fn candidates(&mut self) -> Result<Vec<Candidate>> {
         let mut numbers = Vec::new();
         for file in self.disk.list(self.dir)? {
             let Some((number, extension)) = segment::parse_name(&file) else { continue };
@@ -156,7 +166,7 @@ impl Opening<'_> {
     }
 
     /// The one log to which all segments belong; `None` when none says so.
-    fn log_id(&self, candidates: &[Candidate]) -> Result<Option<u128>> {
+    pub(crate) fn log_id(&self, candidates: &[Candidate]) -> Result<Option<u128>> {
         let mut found: Option<Header> = None;
         for header in candidates.iter().filter_map(|candidate| candidate.header) {
             match found {
@@ -175,7 +185,7 @@ impl Opening<'_> {
     }
 
     /// Sets the end of each segment to what the one behind it says, and leaves out those that were never completed.
-    fn chain(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    pub(crate) fn chain(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let mut chain: Vec<Candidate> = Vec::with_capacity(candidates.len());
         while let Some(mut candidate) = candidates.pop() {
             if let Some(header) = chain.last().and_then(|next| next.header) {

@@ -14,6 +14,8 @@ pub mod thrift;
 
 use millstream_core::SinkSpec;
 
+pub use serializer::EventFile;
+
 /// Every sink of this crate, in documentation order.
 pub static SINKS: &[&SinkSpec] =
     &[&logger::SPEC, &null::SPEC, &file_roll::SPEC, &hdfs::SPEC, &avro::SPEC, &thrift::SPEC, &spark::SPEC];

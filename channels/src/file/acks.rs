@@ -7,7 +7,7 @@ use millstream_core::{IntervalSet, OpenTake, Result, Ticket, ticket};
 use millstream_io::failpoint;
 use millstream_journal::Durability;
 
-use super::format::{RECORD, ack_record, ack_snapshot};
+use super::format::{AckSnapshot, LOST, RECORD, ack_record};
 use super::store::{State, Store};
 use crate::queue::Piece;
 
@@ -133,9 +133,17 @@ impl Store {
         Ok(appended.wants_roll)
     }
 
+    /// Says of acknowledged ranges that nobody got them. What is not written is in the next snapshot.
+    pub(super) fn note_lost(&self, ranges: Vec<Range<u64>>) {
+        let appended = self.acks.append(LOST, vec![ack_record(ranges)], Durability::Lazy, Box::new(|_| ()));
+        if let Err(error) = appended {
+            tracing::debug!(channel = %self.gate.channel, %error, "lost events are noted with the next snapshot");
+        }
+    }
+
     /// Begins a segment of acks and removes the older ones.
     pub(super) fn roll_acks(&self, state: &State) -> Result<()> {
-        self.acks.roll(ack_snapshot(self.id, &state.acked))?;
+        self.acks.roll(AckSnapshot::encode(self.id, &state.acked, &state.lost))?;
         self.acks.delete_before(u64::MAX)
     }
 

@@ -7,7 +7,7 @@ use millstream_core::{Batch, Limit, Result, Take};
 use millstream_io::failpoint;
 
 use super::acks::{Held, Open};
-use super::format::PutRecord;
+use super::format::{PutRecord, RECORD};
 use super::store::{Backlog, State, Store};
 use crate::queue::Piece;
 
@@ -75,6 +75,9 @@ impl Store {
                 // A take gave events back meanwhile: the next round reads those first.
                 continue;
             }
+            if record.as_ref().is_some_and(|(_, kind, _)| *kind != RECORD) {
+                continue;
+            }
             match record.map(|(location, _, payload)| (location, PutRecord::decode(&payload))) {
                 Some((_, Ok(put))) => bytes += self.bring_back(&mut state, put),
                 // The next record shows what is missing.
@@ -122,6 +125,11 @@ impl Store {
         }
         let first = gone.first().map_or(0, |gap| gap.start);
         tracing::warn!(channel = %self.gate.channel, events, first, "stored events are lost to damage of the log");
+        for range in &gone {
+            state.lost.insert(range.clone());
+        }
+        // Before they are acknowledged, so that a kill in between does not make them delivered.
+        self.note_lost(gone.clone());
         // Nobody waits: what is not written is found missing again.
         drop(self.acknowledge(state, gone));
         self.gate.room.free(events, 0);

@@ -51,6 +51,8 @@ impl Store {
             store: Some(self.id),
             put_events: state.stored,
             taken_events: state.acked.len(),
+            lost_events: state.lost.len(),
+            redelivered_events: state.trimmed,
             waiting_bytes: state.waiting_body_bytes(),
             capacity_events,
             // The disk is the bound.

@@ -6,15 +6,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_core::{Batch, Error, IntervalSet, NameSet, Result};
+use millstream_journal::Record;
 
+use super::origins::Positions;
 use crate::names::{Foreign, Names, Opening};
 
 /// Kind of a record that holds a put, or acknowledged ranges.
 pub(super) const RECORD: u8 = 1;
-/// Of both snapshots.
+/// Kind of a record of the log that holds how many events were trimmed.
+pub(super) const TRIMMED: u8 = 2;
+/// Kind of a record of the acks that holds ranges which are lost to damage.
+pub(super) const LOST: u8 = 2;
+/// The first one, of both snapshots.
 const VERSION: u8 = 1;
-/// Of the log's snapshot, with the names received.
-const LOG_VERSION: u8 = 2;
+/// Of the log's snapshot: 2 has the names received, 3 how many events were trimmed.
+const LOG_VERSION: u8 = 3;
+/// Of the acks' snapshot: 2 has the ranges that are lost.
+const ACK_VERSION: u8 = 2;
 /// Bytes before the batch.
 const HEAD_LEN: usize = 16;
 
@@ -29,6 +37,18 @@ pub(super) struct LogSnapshot {
     pub(super) names: Names,
     /// Names that events came with, as long as they may come again.
     pub(super) received: NameSet,
+    /// Events that came again and were known, by their names or positions.
+    pub(super) trimmed: u64,
+}
+
+/// What the acks say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct AckSnapshot {
+    pub(super) store: u64,
+    /// Sequences that will not be delivered again.
+    pub(super) acked: IntervalSet,
+    /// Of these, the ones that never were: their records are damaged.
+    pub(super) lost: IntervalSet,
 }
 
 /// One put, as read back.
@@ -107,7 +127,45 @@ impl LogSnapshot {
             out.count(known.range_count());
             known.ranges().for_each(|range| out.range(range));
         }
+        out.u64(self.trimmed);
         out.0.into()
+    }
+
+    /// Adds what a record of the log says.
+    ///
+    /// # Errors
+    /// `Corrupt`, where a checksum was right: written by something else.
+    pub(super) fn replay(&mut self, record: &Record) -> Result<Option<PutRecord>> {
+        if record.kind == TRIMMED {
+            let read = record.payload.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+            let trimmed = read.ok_or_else(|| Error::corrupt("record of trimmed events", "shorter than a number"))?;
+            self.trimmed = self.trimmed.max(trimmed);
+            return Ok(None);
+        }
+        let put = PutRecord::decode(&record.payload)?;
+        let opening = incarnation(self.store, put.opening);
+        if self.names.openings.last().is_none_or(|last| last.incarnation != opening) {
+            self.names.open(opening, put.first);
+        }
+        let runs = put.batch.names();
+        let own = runs
+            .iter()
+            .all(|run| run.incarnation == opening && run.first == put.first.wrapping_add(u64::from(run.first_row)));
+        if !own {
+            self.names.record(put.first, &put.batch, &runs);
+            for (incarnation, range) in put.batch.name_ranges() {
+                self.received.insert(incarnation, range);
+            }
+        }
+        self.next = self.next.max(put.end());
+        self.body_bytes += put.batch.body_bytes();
+        if let Some(coverage) = put.batch.coverage() {
+            let mut positions =
+                Positions { ends: std::mem::take(&mut self.origins), dropped: std::mem::take(&mut self.dropped) };
+            positions.apply(coverage);
+            (self.origins, self.dropped) = (positions.ends, positions.dropped);
+        }
+        Ok(Some(put))
     }
 
     /// Reads a snapshot of the log.
@@ -139,7 +197,8 @@ impl LogSnapshot {
         }
         match version {
             VERSION => {}
-            LOG_VERSION => snapshot.received = reader.name_set()?,
+            2 => snapshot.received = reader.name_set()?,
+            LOG_VERSION => (snapshot.received, snapshot.trimmed) = (reader.name_set()?, reader.u64()?),
             _ => return None,
         }
         reader.0.is_empty().then_some(snapshot)
@@ -157,7 +216,7 @@ pub(super) fn ack_record(ranges: impl IntoIterator<Item = Range<u64>>) -> Bytes 
 ///
 /// # Errors
 /// `Corrupt`, where a checksum was right: written by something else.
-pub(super) fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
+fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
     let mut reader = Reader(bytes);
     let mut ranges = Vec::with_capacity(bytes.len() / 16);
     while !reader.0.is_empty() {
@@ -167,30 +226,50 @@ pub(super) fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
-/// The snapshot of all acknowledged ranges.
-pub(super) fn ack_snapshot(store: u64, acked: &IntervalSet) -> Bytes {
-    let mut out = Writer(vec![VERSION]);
-    out.u64(store);
-    out.count(acked.range_count());
-    acked.ranges().for_each(|range| out.range(range));
-    out.0.into()
-}
+// === impl AckSnapshot ===
 
-/// Reads a snapshot of the acks: the store and the ranges.
-///
-/// # Errors
-/// `Mismatch` for a later version; `Corrupt`, where a checksum was right: written by something else.
-pub(super) fn read_ack_snapshot(bytes: &[u8]) -> Result<(u64, IntervalSet)> {
-    let read = |mut reader: Reader<'_>| {
-        reader.version()?;
-        let store = reader.u64()?;
-        let mut acked = IntervalSet::new();
-        for _ in 0..reader.u32()? {
-            acked.insert(reader.range()?);
+impl AckSnapshot {
+    pub(super) fn encode(store: u64, acked: &IntervalSet, lost: &IntervalSet) -> Bytes {
+        let mut out = Writer(vec![ACK_VERSION]);
+        out.u64(store);
+        for ranges in [acked, lost] {
+            out.count(ranges.range_count());
+            ranges.ranges().for_each(|range| out.range(range));
         }
-        reader.0.is_empty().then_some((store, acked))
-    };
-    read(Reader(bytes)).ok_or_else(|| unknown("ack snapshot", bytes, VERSION))
+        out.0.into()
+    }
+
+    /// Reads a snapshot of the acks.
+    ///
+    /// # Errors
+    /// `Mismatch` for a later version; `Corrupt`, where a checksum was right: written by something else.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+        let read = |mut reader: Reader<'_>| {
+            let [version] = reader.array()?;
+            let (store, acked) = (reader.u64()?, reader.ranges()?);
+            let lost = match version {
+                VERSION => IntervalSet::new(),
+                ACK_VERSION => reader.ranges()?,
+                _ => return None,
+            };
+            reader.0.is_empty().then_some(Self { store, acked, lost })
+        };
+        read(Reader(bytes)).ok_or_else(|| unknown("ack snapshot", bytes, ACK_VERSION))
+    }
+
+    /// Adds what a record of the acks says.
+    ///
+    /// # Errors
+    /// `Corrupt`, where a checksum was right: written by something else.
+    pub(super) fn replay(&mut self, record: &Record) -> Result<()> {
+        for range in read_ack_record(&record.payload)? {
+            if record.kind == LOST {
+                self.lost.insert(range.clone());
+            }
+            self.acked.insert(range);
+        }
+        Ok(())
+    }
 }
 
 fn unknown(what: &str, bytes: &[u8], newest: u8) -> Error {
@@ -235,10 +314,6 @@ impl Reader<'_> {
         Some(*head)
     }
 
-    fn version(&mut self) -> Option<()> {
-        (self.array()? == [VERSION]).then_some(())
-    }
-
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
@@ -271,6 +346,14 @@ impl Reader<'_> {
         Some(received.into_iter().collect())
     }
 
+    fn ranges(&mut self) -> Option<IntervalSet> {
+        let mut ranges = IntervalSet::new();
+        for _ in 0..self.u32()? {
+            ranges.insert(self.range()?);
+        }
+        Some(ranges)
+    }
+
     fn range(&mut self) -> Option<Range<u64>> {
         Some(self.u64()?..self.u64()?)
     }
@@ -294,20 +377,29 @@ mod tests {
             dropped: [("rule".into(), 4)].into(),
             names,
             received: [(1 << 100, [4..6, 8..9].into_iter().collect())].into_iter().collect(),
+            trimmed: 7,
         };
         let bytes = snapshot.encode();
         assert_eq!(LogSnapshot::decode(&bytes).unwrap(), snapshot);
-        let none = LogSnapshot { received: NameSet::default(), ..snapshot };
+        let before = LogSnapshot { trimmed: 0, ..snapshot };
+        let as_version_2 = [&[2], &bytes[1..bytes.len() - 8]].concat();
+        assert_eq!(LogSnapshot::decode(&as_version_2).unwrap(), before);
+        let none = LogSnapshot { received: NameSet::default(), ..before };
         let bytes_of_none = none.encode();
-        let as_version_1 = [&[VERSION], &bytes_of_none[1..bytes_of_none.len() - 4]].concat();
+        let as_version_1 = [&[VERSION], &bytes_of_none[1..bytes_of_none.len() - 12]].concat();
         assert_eq!(LogSnapshot::decode(&as_version_1).unwrap(), none);
         let acked: IntervalSet = [0..5, 9..12].into_iter().collect();
-        let acks = ack_snapshot(3, &acked);
-        assert_eq!(read_ack_snapshot(&acks).unwrap(), (3, acked));
+        let lost: IntervalSet = [9..10].into_iter().collect();
+        let acks = AckSnapshot::encode(3, &acked, &lost);
+        let read = AckSnapshot { store: 3, acked: acked.clone(), lost };
+        assert_eq!(AckSnapshot::decode(&acks).unwrap(), read);
+        let without_lost = AckSnapshot::encode(3, &acked, &IntervalSet::new());
+        let as_version_1 = [&[VERSION], &without_lost[1..without_lost.len() - 4]].concat();
+        assert_eq!(AckSnapshot::decode(&as_version_1).unwrap(), AckSnapshot { lost: IntervalSet::new(), ..read });
         (0..bytes.len()).for_each(|cut| assert!(LogSnapshot::decode(&bytes[..cut]).is_err(), "{cut}"));
-        (0..acks.len()).for_each(|cut| assert!(read_ack_snapshot(&acks[..cut]).is_err(), "{cut}"));
-        let later = [&[VERSION + 1], &acks[1..]].concat();
-        assert!(matches!(read_ack_snapshot(&later), Err(Error::Mismatch { .. })));
+        (0..acks.len()).for_each(|cut| assert!(AckSnapshot::decode(&acks[..cut]).is_err(), "{cut}"));
+        let later = [&[ACK_VERSION + 1], &acks[1..]].concat();
+        assert!(matches!(AckSnapshot::decode(&later), Err(Error::Mismatch { .. })));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One channel per directory, and no store over what Flume did not deliver.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millstream_core::{Error, Result};
 use millstream_io::{DirLock, Disk, SystemDisk};
@@ -8,8 +9,8 @@ use millstream_io::{DirLock, Disk, SystemDisk};
 use super::options::STORE;
 
 /// Every directory of one channel, held.
-#[derive(Debug)]
-pub(super) struct Locks(#[allow(dead_code, reason = "held, not read")] Vec<DirLock>);
+#[derive(Debug, Clone)]
+pub(super) struct Locks(#[allow(dead_code, reason = "held, not read")] Arc<[DirLock]>);
 
 impl Locks {
     /// Makes and locks the directories, as Flume does.
@@ -31,7 +32,7 @@ impl Locks {
         for dir in data_dirs.iter().skip(1) {
             refuse_other_store(dir)?;
         }
-        Ok(Self(locks))
+        Ok(Self(locks.into()))
     }
 }
 

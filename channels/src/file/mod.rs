@@ -23,6 +23,7 @@ mod backlog;
 mod closing;
 mod format;
 mod lock;
+pub mod offline;
 mod options;
 mod origins;
 mod recovery;

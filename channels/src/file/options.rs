@@ -58,7 +58,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
 pub(super) const STORE: &str = "millstream";
 const ENCRYPTION: &str = "Refused: encryption is not built in; use an encrypted file system.";
 /// A start reads one segment into memory.
-const MAX_SEGMENT_BYTES: u64 = 32 << 20;
+pub(super) const MAX_SEGMENT_BYTES: u64 = 32 << 20;
 /// Flume's lower bound.
 const MIN_RESERVE_BYTES: u64 = 1 << 20;
 

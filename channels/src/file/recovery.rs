@@ -9,7 +9,7 @@ use millstream_io::Disk;
 use millstream_journal::{Journal, Location, Options, Record};
 use parking_lot::Mutex;
 
-use super::format::{LogSnapshot, PutRecord, ack_snapshot, incarnation, read_ack_record, read_ack_snapshot};
+use super::format::{AckSnapshot, LogSnapshot, PutRecord, incarnation};
 use super::options::FileOptions;
 use super::origins::{Origins, Positions};
 use super::store::{Segment, State, Store};
@@ -18,6 +18,10 @@ use crate::queue::Queue;
 use crate::random::random;
 use crate::received::Received;
 
+/// Directory of what was put, in the store's.
+pub(super) const LOG: &str = "log";
+/// Directory of what was delivered.
+pub(super) const ACKS: &str = "acks";
 /// Bytes that may be on their way to the disk.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 /// Longest record in bytes: a batch comes out of a frame or a buffer that is far smaller.
@@ -47,9 +51,10 @@ impl Store {
         options: &FileOptions,
         memory_bytes: u64,
     ) -> Result<Arc<Self>> {
-        let log = Log::open(Arc::clone(&disk), &dir.join("log"), name, options)?;
+        let log = Log::open(Arc::clone(&disk), &dir.join(LOG), name, options)?;
         let id = log.snapshot.store;
-        let (acks, mut acked) = open_acks(disk, &dir.join("acks"), name, id, options.segment_bytes)?;
+        let (acks, delivered) = open_acks(disk, &dir.join(ACKS), name, id, options.segment_bytes)?;
+        let AckSnapshot { mut acked, lost, .. } = delivered;
         let oldest = log.segments.front().map_or(0, |oldest| oldest.first);
         acked.insert(0..oldest);
         let opening = random()?;
@@ -72,6 +77,8 @@ impl Store {
             names,
             received: Received::starting_at(log.snapshot.received),
             acked,
+            lost,
+            trimmed: log.snapshot.trimmed,
             acks: Default::default(),
             in_flight: VecDeque::new(),
             queue: Queue::default(),
@@ -163,7 +170,7 @@ impl Log {
         };
         log.base = log.snapshot.next;
         log.find_segments()?;
-        for record in recovered.records {
+        for record in &recovered.records {
             log.replay(name, record);
         }
         Ok(log)
@@ -183,40 +190,14 @@ impl Log {
         Ok(())
     }
 
-    fn replay(&mut self, name: &Arc<str>, record: Record) {
-        let put = match PutRecord::decode(&record.payload) {
-            Ok(put) => put,
+    fn replay(&mut self, name: &Arc<str>, record: &Record) {
+        match self.snapshot.replay(record) {
+            Ok(Some(put)) => self.puts.push((record.location, put)),
+            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(channel = %name, location = ?record.location, %error, "stored put cannot be read");
-                return;
-            }
-        };
-        let snapshot = &mut self.snapshot;
-        let opening = incarnation(snapshot.store, put.opening);
-        if snapshot.names.openings.last().is_none_or(|last| last.incarnation != opening) {
-            snapshot.names.open(opening, put.first);
-        }
-        let runs = put.batch.names();
-        let own = runs
-            .iter()
-            .all(|run| run.incarnation == opening && run.first == put.first.wrapping_add(u64::from(run.first_row)));
-        if !own {
-            snapshot.names.record(put.first, &put.batch, &runs);
-            for (incarnation, range) in put.batch.name_ranges() {
-                snapshot.received.insert(incarnation, range);
             }
         }
-        snapshot.next = snapshot.next.max(put.end());
-        snapshot.body_bytes += put.batch.body_bytes();
-        if let Some(coverage) = put.batch.coverage() {
-            let mut positions = Positions {
-                ends: std::mem::take(&mut snapshot.origins),
-                dropped: std::mem::take(&mut snapshot.dropped),
-            };
-            positions.apply(coverage);
-            (snapshot.origins, snapshot.dropped) = (positions.ends, positions.dropped);
-        }
-        self.puts.push((record.location, put));
     }
 }
 
@@ -227,7 +208,7 @@ fn open_acks(
     name: &Arc<str>,
     id: u64,
     segment_bytes: u64,
-) -> Result<(Journal, IntervalSet)> {
+) -> Result<(Journal, AckSnapshot)> {
     let options = Options {
         name: format!("{name}-acks").into(),
         segment_bytes: segment_bytes.min(ACK_SEGMENT_BYTES),
@@ -235,19 +216,16 @@ fn open_acks(
         reserve_bytes: 0,
         max_record_bytes: MAX_RECORD_BYTES,
     };
-    let first = ack_snapshot(id, &IntervalSet::new());
+    let none = IntervalSet::new();
+    let first = AckSnapshot::encode(id, &none, &none);
     let (journal, recovered) = Journal::open(disk, dir, options, first.clone())?;
-    let (store, mut acked) = read_ack_snapshot(&recovered.snapshot)?;
-    if store != id {
+    let mut delivered = AckSnapshot::decode(&recovered.snapshot)?;
+    if delivered.store != id {
         tracing::warn!(channel = %name, dir = %dir.display(), "acks of another store dropped");
         journal.roll(first)?;
         journal.delete_before(u64::MAX)?;
-        return Ok((journal, IntervalSet::new()));
+        return Ok((journal, AckSnapshot { store: id, ..AckSnapshot::default() }));
     }
-    for record in recovered.records {
-        for range in read_ack_record(&record.payload)? {
-            acked.insert(range);
-        }
-    }
-    Ok((journal, acked))
+    recovered.records.iter().try_for_each(|record| delivered.replay(record))?;
+    Ok((journal, delivered))
 }

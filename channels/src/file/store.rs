@@ -11,7 +11,7 @@ use millstream_journal::{Appended, Durability, Journal, Location, Reader};
 use parking_lot::Mutex;
 
 use super::acks::Acks;
-use super::format::{LogSnapshot, RECORD, incarnation, put_record};
+use super::format::{LogSnapshot, RECORD, TRIMMED, incarnation, put_record};
 use super::origins::Origins;
 use crate::gate::Gate;
 use crate::names::Names;
@@ -54,6 +54,10 @@ pub(super) struct State {
     pub(super) names: Names,
     pub(super) received: Received,
     pub(super) acked: IntervalSet,
+    /// Of these, events that were never delivered: their records are damaged.
+    pub(super) lost: IntervalSet,
+    /// Events that came again and were known.
+    pub(super) trimmed: u64,
     /// Held by open takes.
     pub(super) open: IntervalSet,
     pub(super) acks: Acks,
@@ -112,11 +116,15 @@ impl Store {
         if state.closed {
             return Ticket::ready(Err(self.stopped()));
         }
+        let came = batch.len();
         let batch = match state.origins.trim(batch) {
             Ok(batch) => batch,
             Err(error) => return Ticket::ready(Err(error)),
         };
         let batch = state.received.trim(batch);
+        if batch.len() < came {
+            self.count_trimmed(&mut state, (came - batch.len()) as u64);
+        }
         let is_new = batch.coverage().is_some_and(|coverage| state.origins.is_new(coverage));
         if batch.is_empty() && !is_new {
             state.received.forget(batch.low_water());
@@ -164,6 +172,17 @@ impl Store {
         Ok(put)
     }
 
+    /// Counts events that are not stored, as they are already. Written with what comes next: the count is for the ledger.
+    fn count_trimmed(&self, state: &mut State, events: u64) {
+        state.trimmed += events;
+        let total = Bytes::copy_from_slice(&state.trimmed.to_le_bytes());
+        match self.log.append(TRIMMED, vec![total], Durability::Lazy, Box::new(|_| ())) {
+            Ok(_) => state.dirty = true,
+            // The next snapshot says it as well.
+            Err(error) => tracing::debug!(channel = %self.gate.channel, %error, "trimmed events are counted later"),
+        }
+    }
+
     /// Enqueues a record, in a new segment where the last one was given up.
     fn append(self: &Arc<Self>, state: &mut State, parts: Vec<Bytes>) -> Result<Appended> {
         let append = |parts| {
@@ -199,6 +218,7 @@ impl Store {
             dropped: enqueued.dropped.clone(),
             names: state.names.clone(),
             received: state.received.enqueued().clone(),
+            trimmed: state.trimmed,
         }
     }
 

@@ -53,6 +53,40 @@ pub(crate) trait EventSerializer: Send + std::fmt::Debug {
 #[derive(Clone)]
 pub(crate) struct SerializerFactory(Arc<dyn Fn() -> Box<dyn EventSerializer> + Send + Sync>);
 
+/// A container file of Avro with headers and bodies, as the serializer `avro_event` writes it, for who writes one alone.
+#[derive(Debug)]
+pub struct EventFile(AvroEvent);
+
+// === impl EventFile ===
+
+impl EventFile {
+    /// Begins a file in `out`.
+    pub fn begin(out: &mut Vec<u8>) -> Self {
+        let mut events = AvroEvent::new(Codec::Null, EVENT_FILE_BLOCK_BYTES);
+        events.begin(out);
+        Self(events)
+    }
+
+    /// Adds an event; `out` grows now and then.
+    ///
+    /// # Errors
+    /// The event cannot be written.
+    pub fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<()> {
+        self.0.append(event, out)
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn end(mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.0.end_transaction(out)
+    }
+}
+
+/// Bytes of one block.
+const EVENT_FILE_BLOCK_BYTES: usize = 256 << 10;
+
 // === impl SerializerFactory ===
 
 impl SerializerFactory {
