@@ -28,7 +28,7 @@ use crate::pool::Pool;
 use crate::receiver::{Inbox, Intake, Receiver, ReceiverContext};
 
 /// Below the checkpoint directory.
-const LOG_DIR: &str = "commit";
+pub(crate) const LOG_DIR: &str = "commit";
 /// Below the checkpoint directory: per input stream, counted from 0, what its receiver keeps.
 const RECEIVERS_DIR: &str = "receivers";
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         inputs: inputs.iter().map(|input| input.name.clone()).collect(),
     };
     let remembered: Vec<BatchId> = memories.iter().map(|memory| memory.map_or(0, |(_, batch)| batch)).collect();
-    let (log, restored) = CommitLog::open(&settings, &log_dir, opened, &stages, &remembered)?;
+    let (log, restored) = CommitLog::open(&settings, &checkpoint, opened, &stages, &remembered)?;
 
     let (runtime, handle) = runtime(&settings)?;
     let status = Arc::new(Status::default());

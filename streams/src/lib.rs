@@ -12,6 +12,7 @@ mod flume;
 mod graph;
 mod job;
 mod listener;
+pub mod offline;
 mod output;
 mod place;
 mod pool;

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use millstream_core::{BatchId, LogId, Result, Ticket, ticket};
 use millstream_journal::{Durability, Journal, Options};
 
+use crate::commit::letters::{LETTERS_DIR, Letters};
 use crate::commit::record::{
     APPLIED, Applied, CHUNK, CHUNK_BYTES, Checkpoint, GROUP, OPENED, Opened, PREPARED, Prepared, VERSION, encode,
 };
 use crate::commit::recovery::{Restored, restore};
 use crate::context::Settings;
+use crate::job::LOG_DIR;
 use crate::receiver::names::NamesSnapshot;
 use crate::stage::{Stage, StateStage};
 
@@ -37,6 +39,7 @@ pub(crate) struct CommitLog {
     /// Segment of every batch that an output has not applied yet.
     unapplied: BTreeMap<BatchId, u64>,
     wants_roll: bool,
+    letters: Letters,
 }
 
 /// Where the rewriting of the state stands.
@@ -52,7 +55,7 @@ struct Rewrite {
 // === impl CommitLog ===
 
 impl CommitLog {
-    /// Opens the log in `dir`, restores the states of `stages`, and raises the epoch. `remembered` is, per output, the
+    /// Opens the log of the job in `checkpoint_dir`, restores the states of `stages`, and raises the epoch. `remembered` is, per output, the
     /// last batch that it says it has: earlier ones are not kept for it.
     ///
     /// # Errors
@@ -60,11 +63,12 @@ impl CommitLog {
     /// `Corrupt` when batches are missing from it: nothing is guessed.
     pub(crate) fn open(
         settings: &Settings,
-        dir: &Path,
+        checkpoint_dir: &Path,
         opened: Opened,
         stages: &[Box<dyn Stage>],
         remembered: &[BatchId],
     ) -> Result<(Self, Restored)> {
+        let dir = &checkpoint_dir.join(LOG_DIR);
         let options = Options {
             name: format!("commit log of {}", settings.app_name).into(),
             segment_bytes: settings.segment_bytes,
@@ -85,7 +89,11 @@ impl CommitLog {
         }
         let unapplied = restored.replay.iter().map(|batch| (batch.stamp.batch, batch.segment)).collect();
         let rewrite = Rewrite { next: 0, began: newest, credit: 0 };
-        let mut log = Self { journal, id, checkpoint, rewrite, unapplied, wants_roll: false };
+        let letters_dir = checkpoint_dir.join(LETTERS_DIR);
+        let mut letters = Letters::open(&settings.disk, &letters_dir, job, id, RESERVE_BYTES)?;
+        restored.with_letters.iter().for_each(|head| letters.note(head));
+        letters.keep()?;
+        let mut log = Self { journal, id, checkpoint, rewrite, unapplied, wants_roll: false, letters };
         let opened = encode(&log.checkpoint.opened)?;
         log.append(OPENED, vec![opened], Durability::Synced)?.wait()?;
         Ok((log, restored))
@@ -127,6 +135,11 @@ impl CommitLog {
         let segment = self.newest_segment();
         self.unapplied.insert(head.batch, segment);
         self.rewrite.credit += written * REWRITE_PER_BYTE;
+        self.letters.note(head);
+        if let Err(error) = self.letters.keep() {
+            // They are in the log, which is not shortened before they are copied.
+            tracing::warn!(%error, "dead letters not copied yet, will try again");
+        }
         Ok(())
     }
 
@@ -197,6 +210,7 @@ impl CommitLog {
         if !self.wants_roll {
             return Ok(());
         }
+        self.letters.keep()?;
         self.roll(names())?;
         let needed = self.unapplied.values().min().copied().unwrap_or(u64::MAX).min(self.checkpoint.base);
         self.journal.delete_before(needed)

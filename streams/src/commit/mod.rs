@@ -5,6 +5,7 @@
 //! recomputed after `Prepared`: a restarted job restores the state, knows every event's name, and applies to each output
 //! what it has not applied yet. See `docs/formats/commit-log.md`.
 
+pub(crate) mod letters;
 pub(crate) mod log;
 pub(crate) mod record;
 pub(crate) mod recovery;

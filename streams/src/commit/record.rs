@@ -73,6 +73,9 @@ pub(crate) struct DeadLetter {
     /// Operator and line, and what it said.
     pub(crate) reason: String,
     pub(crate) name: Option<(u128, u64)>,
+    /// None in logs of earlier programs.
+    #[serde(default)]
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use millstream_journal::{Journal, Location, Recovered};
 
 use crate::commit::log::GROUPS;
 use crate::commit::record::{
-    APPLIED, Applied, Assembly, CHUNK, Checkpoint, GROUP, OPENED, Opened, PREPARED, Prepared, VERSION, decode,
+    APPLIED, Applied, Assembly, CHUNK, Checkpoint, GROUP, Head, OPENED, Opened, PREPARED, Prepared, VERSION, decode,
 };
 use crate::receiver::names::{NamesSnapshot, SeenNames};
 use crate::stage::{Stage, StateStage};
@@ -26,6 +26,8 @@ pub(crate) struct Restored {
     pub(crate) known_outputs: Vec<String>,
     /// Batches that are still in the log, ascending: outputs apply what they have not applied yet.
     pub(crate) replay: Vec<StagedBatch>,
+    /// Heads of the batches in the log that have dead letters.
+    pub(crate) with_letters: Vec<Head>,
     /// The first batch that is still in the log; later ones follow without a gap.
     pub(crate) first_batch: u64,
 }
@@ -74,6 +76,7 @@ pub(crate) fn restore(
         round: Round::default(),
         seen: SeenNames::restore(checkpoint.names.clone()),
         replay: Vec::new(),
+        with_letters: Vec::new(),
         checkpoint,
     };
     replayer.check_states()?;
@@ -120,6 +123,7 @@ struct Replayer<'a> {
     round: Round,
     seen: SeenNames,
     replay: Vec<StagedBatch>,
+    with_letters: Vec<Head>,
 }
 
 /// Whether the log has every group of the state.
@@ -196,6 +200,9 @@ impl Replayer<'_> {
         let staged = self.wanted.outputs.iter().zip(self.remembered).map(by_name).collect();
         let stamp = BatchStamp { log: self.id, epoch: head.epoch, batch: head.batch, time_ms: head.time_ms };
         self.replay.push(StagedBatch { stamp, staged, segment: location.segment });
+        if !head.dead_letters.is_empty() {
+            self.with_letters.push(head);
+        }
         Ok(())
     }
 
@@ -250,9 +257,9 @@ impl Replayer<'_> {
             return Err(self.damaged("a part of the state is missing"));
         }
         self.checkpoint.names = NamesSnapshot::default();
-        let Self { checkpoint, seen, replay, .. } = self;
+        let Self { checkpoint, seen, replay, with_letters, .. } = self;
         let known_outputs = checkpoint.opened.outputs.clone();
-        Ok(Restored { fresh, checkpoint, seen, known_outputs, replay, first_batch: first })
+        Ok(Restored { fresh, checkpoint, seen, known_outputs, replay, with_letters, first_batch: first })
     }
 }
 

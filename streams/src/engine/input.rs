@@ -101,7 +101,9 @@ impl Poison {
     pub(crate) fn letter(&self) -> DeadLetter {
         let event = self.event.event(0);
         let name = event.name().map(|name| (name.incarnation, name.sequence));
-        DeadLetter { reason: self.reason.clone(), name, body: event.body().to_vec() }
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        let headers = event.headers().map(|(key, value)| (text(key), text(value))).collect();
+        DeadLetter { reason: self.reason.clone(), name, headers, body: event.body().to_vec() }
     }
 }
 
