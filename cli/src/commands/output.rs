@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::ValueEnum;
 use jiff::Timestamp;
 use millstream_core::EventRef;
@@ -37,7 +39,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
 
-/// An event as JSON. A body that is text is in `body`, another one in `body_hex`.
+/// An event as JSON. A body that is text is in `body`, another one in `body_base64`, as in `millstream tap`.
 pub(super) fn event_json(event: EventRef<'_>) -> Value {
     let headers: serde_json::Map<String, Value> =
         event.headers().map(|(key, value)| (text(key), text(value).into())).collect();
@@ -49,7 +51,7 @@ pub(super) fn event_json(event: EventRef<'_>) -> Value {
 pub(super) fn body_json(body: &[u8]) -> (&'static str, String) {
     match std::str::from_utf8(body) {
         Ok(text) => ("body", text.to_owned()),
-        Err(_) => ("body_hex", body.iter().map(|byte| format!("{byte:02x}")).collect()),
+        Err(_) => ("body_base64", BASE64.encode(body)),
     }
 }
 
@@ -79,6 +81,6 @@ mod tests {
     fn a_body_is_shown_on_one_line_and_commands_a_terminal_nothing() {
         assert_eq!(printable("grün\t\x1b[2J\n".as_bytes()), "grün\\t\\u{1b}[2J\\n");
         assert_eq!(printable(b"a\xff\xfeb"), "a\\xff\\xfeb");
-        assert_eq!(body_json(b"\xff\x01"), ("body_hex", "ff01".to_owned()));
+        assert_eq!(body_json(b"\xff\x01"), ("body_base64", "/wE=".to_owned()));
     }
 }

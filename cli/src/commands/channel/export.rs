@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 pub(super) enum Format {
     /// A container file of Avro, records of headers and body, as Flume's serializer avro_event writes them.
     Avro,
-    /// An object per line, with headers and body; a body that is not UTF-8 is in body_hex.
+    /// An object per line, with headers and body; a body that is not UTF-8 is in body_base64.
     Jsonl,
 }
 
