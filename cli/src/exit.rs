@@ -18,7 +18,7 @@ const SOFTWARE: u8 = 70;
 /// A disk, a socket or stored data.
 const IO: u8 = 74;
 /// Somebody else has what is needed: try again later.
-const TEMPORARY: u8 = 75;
+pub(crate) const TEMPORARY: u8 = 75;
 /// The configuration is wrong, or belongs to other data.
 pub(crate) const CONFIG: u8 = 78;
 

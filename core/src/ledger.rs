@@ -35,7 +35,9 @@ pub struct Ledger {
 pub struct Committed {
     /// Events whose effect is in a commit record, per store that named them.
     pub counted: BTreeMap<u64, u64>,
-    /// Of these, events that were set aside as dead letters.
+    /// The same of events that came without a name: in, as far as they are committed.
+    pub unnamed: u64,
+    /// Of all these, events that were set aside as dead letters.
     pub dead_lettered: u64,
     /// Events trimmed because their names were committed or pending already.
     pub redelivered: u64,
@@ -47,16 +49,26 @@ impl Ledger {
     /// Balances one channel against the job that empties it. Events of earlier stores, whose directory was deleted, are in
     /// as far as they were counted.
     pub fn balance(channel: &ChannelTotals, job: &Committed) -> Self {
-        let committed: u64 = job.counted.values().sum();
-        let here = channel.store.and_then(|store| job.counted.get(&store)).copied().unwrap_or(0);
-        let stored = channel.put_events + (committed - here);
-        let waiting = channel.waiting_events().saturating_sub(job.unacknowledged);
+        Self::balance_all(std::slice::from_ref(channel), channel.waiting_events(), job)
+    }
+
+    /// Balances the channels that named the events of a job. Of these events `waiting` are in some channel on the way.
+    pub fn balance_all(channels: &[ChannelTotals], waiting: u64, job: &Committed) -> Self {
+        let committed = job.counted.values().sum::<u64>() + job.unnamed;
+        let counted_of = |channel: &ChannelTotals| channel.store.and_then(|store| job.counted.get(&store));
+        let here: u64 = channels.iter().filter_map(counted_of).sum();
+        let stored = channels.iter().map(|channel| channel.put_events).sum::<u64>() + (committed - here);
+        let waiting = waiting.saturating_sub(job.unacknowledged);
+        let mut dropped = BTreeMap::new();
+        for (rule, events) in channels.iter().flat_map(|channel| &channel.dropped) {
+            *dropped.entry(rule.to_string()).or_default() += events;
+        }
         Self {
             stored,
             counted: committed - job.dead_lettered,
             waiting,
             dead_lettered: job.dead_lettered,
-            dropped: channel.dropped.iter().map(|(rule, events)| (rule.to_string(), *events)).collect(),
+            dropped,
             redelivered: job.redelivered,
             lost: stored as i64 - (committed + waiting) as i64,
         }
@@ -86,6 +98,21 @@ mod tests {
     fn committed_but_unacknowledged_events_do_not_wait() {
         let ledger = Ledger::balance(&channel(), &Committed { unacknowledged: 3, ..job(1, 9) });
         assert_eq!((ledger.waiting, ledger.lost), (1, 0));
+    }
+
+    #[test]
+    fn events_without_names_are_in_as_far_as_they_were_committed() {
+        let job = Committed { unnamed: 5, dead_lettered: 9, ..job(1, 6) };
+        let ledger = Ledger::balance(&channel(), &job);
+        assert_eq!((ledger.stored, ledger.counted, ledger.waiting, ledger.lost), (15, 2, 4, 0));
+    }
+
+    #[test]
+    fn an_event_in_two_channels_on_the_way_waits_once() {
+        let second = ChannelTotals { store: Some(2), put_events: 7, taken_events: 7, ..ChannelTotals::default() };
+        let job = Committed { counted: [(1, 6), (2, 7)].into(), ..Committed::default() };
+        let ledger = Ledger::balance_all(&[channel(), second], 4, &job);
+        assert_eq!((ledger.stored, ledger.counted, ledger.waiting, ledger.lost), (17, 13, 4, 0));
     }
 
     #[test]

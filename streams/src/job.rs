@@ -429,6 +429,7 @@ impl Job {
         let _both = self.progress.ledger.read();
         self.intake.with_seen(|seen| CommittedTotals {
             counted: seen.counted().clone(),
+            unnamed: self.unnamed_events(),
             dead_lettered: self.progress.dead_lettered.load(Ordering::SeqCst),
             redelivered: seen.redelivered(),
             unacknowledged: waiting.iter().map(|(id, range)| seen.committed_of(*id, range.clone())).sum(),

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod avro_client;
 pub(crate) mod channel;
 pub(crate) mod check;

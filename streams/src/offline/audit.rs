@@ -70,6 +70,7 @@ impl JobAudit {
     pub fn committed(&self, waiting: &[(u128, std::ops::Range<u64>)]) -> Committed {
         Committed {
             counted: self.seen.counted().clone(),
+            unnamed: self.unnamed,
             dead_lettered: self.dead_lettered,
             redelivered: self.seen.redelivered(),
             unacknowledged: waiting.iter().map(|(id, range)| self.seen.committed_of(*id, range.clone())).sum(),

@@ -48,7 +48,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "out": totals.taken_events - totals.lost_events,
             "waiting": totals.waiting_events(),
             "lost": totals.lost_events,
-            "redelivered": totals.redelivered_events,
             "dropped": dropped,
             "waiting_bytes": totals.waiting_bytes,
             "waiting_ranges": contents.waiting.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
@@ -64,12 +63,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut lines = vec![format!("{}, store {}", channel.data_dir().display(), store.unwrap_or_default())];
     lines.push(format!(
-        "  in {} = out {} + waiting {} + lost {}; known and trimmed: {}",
+        "  in {} = out {} + waiting {} + lost {}",
         totals.put_events,
         totals.taken_events - totals.lost_events,
         totals.waiting_events(),
-        totals.lost_events,
-        totals.redelivered_events
+        totals.lost_events
     ));
     lines.extend(totals.dropped.iter().map(|(rule, events)| format!("  dropped by {rule}: {events}")));
     let ranges: Vec<String> =
