@@ -70,7 +70,10 @@ fn after_a_kill_amid_a_batch_everything_is_in_waiting_or_counted_and_in_the_end_
         let (channel, job) = (&ledger["channels"][0], &ledger["jobs"][0]);
         let number = |row: &Value, key: &str| row[key].as_u64().unwrap();
         assert_eq!(number(channel, "in"), number(channel, "out") + number(channel, "waiting"), "{ledger}");
-        assert_eq!(number(job, "in"), number(channel, "in"), "{ledger}");
+        // Before the first commit nothing says which channel the job empties.
+        if round > 0 || number(job, "counted") > 0 {
+            assert_eq!(number(job, "in"), number(channel, "in"), "{ledger}");
+        }
         assert_eq!(number(job, "in"), number(job, "counted") + number(job, "waiting"), "{ledger}");
         assert!(number(job, "counted") >= number(channel, "out"), "acknowledged before it was committed: {ledger}");
         assert!(number(job, "in") <= shell(&all.join("spool"), "wc -l"), "{ledger}");

@@ -8,7 +8,7 @@
 //! A journal in `<checkpoint directory>/deadletters/`. A record of kind 1 is a MessagePack [`Letter`], a segment's snapshot a
 //! MessagePack [`Copied`]. Nothing is deleted.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,22 +44,43 @@ struct Copied {
     last: LetterKey,
 }
 
-/// The open journal.
+/// The letters of a running job.
 pub(crate) struct Letters {
-    journal: Journal,
+    place: Place,
+    /// `None` until there is a first letter: most jobs never have one.
+    journal: Option<Journal>,
     log: LogId,
     copied: Copied,
     /// Not on the disk here yet, in order.
     due: Vec<Letter>,
 }
 
+/// Where the journal is, and how it is opened.
+struct Place {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: Options,
+}
+
 // === impl Letters ===
 
 impl Letters {
     /// Opens the letters of `log` in `dir`; the caller holds the lock above it.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path, job: &str, log: LogId, reserve_bytes: u64) -> Result<Self> {
-        let (journal, copied) = open(disk, dir, job, reserve_bytes)?;
-        Ok(Self { journal, log, copied, due: Vec::new() })
+    pub(crate) fn open(disk: &Arc<dyn Disk>, dir: PathBuf, job: &str, log: LogId, reserve_bytes: u64) -> Result<Self> {
+        let options = Options {
+            name: format!("dead letters of {job}").into(),
+            segment_bytes: SEGMENT_BYTES,
+            reserve_bytes,
+            max_record_bytes: MAX_RECORD_BYTES,
+        };
+        let there = disk.list(&dir).is_ok_and(|names| !names.is_empty());
+        let place = Place { disk: Arc::clone(disk), dir, options };
+        let mut letters = Self { place, journal: None, log, copied: Copied::default(), due: Vec::new() };
+        if there {
+            let (journal, copied) = letters.place.open()?;
+            (letters.journal, letters.copied) = (Some(journal), copied);
+        }
+        Ok(letters)
     }
 
     /// The letters of a committed batch, unless they are here.
@@ -72,8 +93,12 @@ impl Letters {
     /// Makes durable what was noted. What fails is tried again by the next call.
     pub(crate) fn keep(&mut self) -> Result<()> {
         let Some(last) = self.due.last().map(|letter| letter.key) else { return Ok(()) };
-        if self.journal.needs_roll() {
-            self.journal.roll(encode(&self.copied)?)?;
+        let journal = match &mut self.journal {
+            Some(journal) => journal,
+            none => none.insert(self.place.open()?.0),
+        };
+        if journal.needs_roll() {
+            journal.roll(encode(&self.copied)?)?;
         }
         let mut written = Ticket::ready(Ok(()));
         let mut wants_roll = false;
@@ -81,7 +106,7 @@ impl Letters {
             let (resolver, done) = ticket();
             let parts = vec![encode(letter)?];
             let done_with = Box::new(|outcome| resolver.resolve(outcome));
-            wants_roll |= self.journal.append(LETTER, parts, Durability::Synced, done_with)?.wants_roll;
+            wants_roll |= journal.append(LETTER, parts, Durability::Synced, done_with)?.wants_roll;
             written = done;
         }
         // One that failed takes those behind it along.
@@ -89,7 +114,7 @@ impl Letters {
         self.copied.last = last;
         self.due.clear();
         if wants_roll {
-            self.journal.roll(encode(&self.copied)?)?;
+            journal.roll(encode(&self.copied)?)?;
         }
         Ok(())
     }
@@ -115,18 +140,16 @@ pub(crate) fn read(kind: u8, payload: &[u8]) -> Result<Letter> {
     }
 }
 
-fn open(disk: &Arc<dyn Disk>, dir: &Path, job: &str, reserve_bytes: u64) -> Result<(Journal, Copied)> {
-    let options = Options {
-        name: format!("dead letters of {job}").into(),
-        segment_bytes: SEGMENT_BYTES,
-        reserve_bytes,
-        max_record_bytes: MAX_RECORD_BYTES,
-    };
-    let first: Bytes = encode(&Copied::default())?;
-    let (journal, recovered) = Journal::open(Arc::clone(disk), dir, options, first)?;
-    let mut copied: Copied = decode(&recovered.snapshot)?;
-    for record in recovered.records {
-        copied.last = read(record.kind, &record.payload)?.key;
+// === impl Place ===
+
+impl Place {
+    fn open(&self) -> Result<(Journal, Copied)> {
+        let first: Bytes = encode(&Copied::default())?;
+        let (journal, recovered) = Journal::open(Arc::clone(&self.disk), &self.dir, self.options.clone(), first)?;
+        let mut copied: Copied = decode(&recovered.snapshot)?;
+        for record in recovered.records {
+            copied.last = read(record.kind, &record.payload)?.key;
+        }
+        Ok((journal, copied))
     }
-    Ok((journal, copied))
 }

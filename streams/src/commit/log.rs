@@ -55,8 +55,8 @@ struct Rewrite {
 // === impl CommitLog ===
 
 impl CommitLog {
-    /// Opens the log of the job in `checkpoint_dir`, restores the states of `stages`, and raises the epoch. `remembered` is, per output, the
-    /// last batch that it says it has: earlier ones are not kept for it.
+    /// Opens the log of the job in `checkpoint_dir`, restores the states of `stages`, and raises the epoch. `remembered`
+    /// is, per output, the last batch that it says it has: earlier ones are not kept for it.
     ///
     /// # Errors
     /// `InUse` when another process has it; `Mismatch` when it belongs to another job or another shape of state;
@@ -90,7 +90,7 @@ impl CommitLog {
         let unapplied = restored.replay.iter().map(|batch| (batch.stamp.batch, batch.segment)).collect();
         let rewrite = Rewrite { next: 0, began: newest, credit: 0 };
         let letters_dir = checkpoint_dir.join(LETTERS_DIR);
-        let mut letters = Letters::open(&settings.disk, &letters_dir, job, id, RESERVE_BYTES)?;
+        let mut letters = Letters::open(&settings.disk, letters_dir, job, id, RESERVE_BYTES)?;
         restored.with_letters.iter().for_each(|head| letters.note(head));
         letters.keep()?;
         let mut log = Self { journal, id, checkpoint, rewrite, unapplied, wants_roll: false, letters };

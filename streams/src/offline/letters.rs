@@ -13,7 +13,7 @@ use millstream_core::{Batch, Error, LogId, NameRun, Result, SlabBuilder, ticket}
 use millstream_io::{DirLock, Disk, SystemDisk, ViewDisk};
 use millstream_journal::{Durability, Finding, Journal, Options, survey};
 
-use super::is_job;
+use super::{find, is_job};
 use crate::commit::letters::{self, LETTERS_DIR, LetterKey, of_batch};
 use crate::commit::record::{Assembly, CHUNK, PREPARED, decode, encode};
 use crate::job::LOG_DIR;
@@ -66,7 +66,11 @@ impl DeadLetters {
     /// `Mismatch` where there is no job; failed reads.
     pub fn read(dir: &Path) -> Result<Self> {
         if !is_job(dir) {
-            let problem = format!("is no checkpoint directory of a job, as there is no {LOG_DIR}/*.log in it");
+            let hint = match &find(dir)[..] {
+                [] => "name the directory that the program gives to checkpoint".to_owned(),
+                [one, ..] => format!("there is one in {}", one.display()),
+            };
+            let problem = format!("is no checkpoint directory of a job: there is no {LOG_DIR}/*.log in it; {hint}");
             return Err(Error::mismatch(dir.display(), problem));
         }
         let mut tries = 1;
