@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use commands::{agent, audit, avro_client, channel, check, completions, demo, tap, version, why};
+use commands::{agent, audit, avro_client, channel, check, completions, deadletter, demo, tap, version, why};
 
 /// Carries events from sources through channels to sinks, as Apache Flume does.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ enum Command {
     Channel(channel::Command),
     /// Adds up where every event is, from the directories of channels and jobs that are stopped; 65 if some are lost.
     Audit(audit::Arguments),
+    /// Shows the events that a job set aside because its program failed on them, and sends them again.
+    #[command(subcommand)]
+    Deadletter(deadletter::Command),
     /// Asks a running agent what holds its events up.
     Why(why::Arguments),
     /// Shows the events that pass a component of a running agent.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Ok(Arguments { command: Command::Check(arguments) }) => check::run(arguments),
         Ok(Arguments { command: Command::Channel(command) }) => channel::run(command),
         Ok(Arguments { command: Command::Audit(arguments) }) => audit::run(&arguments),
+        Ok(Arguments { command: Command::Deadletter(command) }) => deadletter::run(command),
         Ok(Arguments { command: Command::Why(arguments) }) => why::run(arguments),
         Ok(Arguments { command: Command::Tap(arguments) }) => tap::run(arguments),
         Ok(Arguments { command: Command::Completions(arguments) }) => completions::run(arguments, Arguments::command()),

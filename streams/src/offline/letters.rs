@@ -164,15 +164,16 @@ impl DeadLetters {
     ///
     /// # Errors
     /// What could not be written: then they are replayed again.
-    pub fn mark(&self, letters: &[Letter]) -> Result<()> {
+    pub async fn mark(&self, letters: &[Letter]) -> Result<()> {
         let Some((journal, _)) = &self.replayed else {
             return Err(Error::InUse { path: self.dir.clone(), holder: "a reader".to_owned() });
         };
+        millstream_io::failpoint::hit("letters.before-mark")?;
         let keys: Vec<LetterKey> = letters.iter().map(|letter| letter.key).collect();
         let (resolver, written) = ticket();
         let done = Box::new(|outcome| resolver.resolve(outcome));
         journal.append(REPLAYED, vec![encode(&keys)?], Durability::Synced, done)?;
-        written.wait()
+        written.await
     }
 }
 

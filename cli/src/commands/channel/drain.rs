@@ -7,18 +7,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use millstream_channels::file::offline::StoppedChannel;
-use millstream_core::{
-    BuiltSink, ChannelRef, ComponentStatus, Error, Limit, Options, Reaction, Result, Setting, Sink, SinkContext,
-    stop_token,
-};
-use millstream_sinks::avro;
+use millstream_core::{ChannelRef, Error, Limit, Result};
 
-use super::export::{EventsFile, Format, verdict, write_all};
+use super::export::{verdict, write_all};
 use super::{block_on, next};
+use crate::commands::events_file::{EventsFile, Format};
+use crate::commands::peer::Peer;
 use crate::commands::progress::Progress;
 
 #[derive(Debug, Args)]
@@ -42,14 +39,14 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Before anything is touched.
-    let sink = arguments.to.as_deref().map(avro_sink).transpose()?;
+    let peer = arguments.to.as_deref().map(|address| Peer::new("drain", address)).transpose()?;
     let file = arguments.to_file.as_deref().map(|path| EventsFile::create(path, arguments.format)).transpose()?;
     let channel = StoppedChannel::exclusive(&arguments.dir)?;
     let noted_lost = channel.noted_lost()?;
     let channel = channel.open()?;
     let drained = block_on(async {
-        let drained = match (sink, file) {
-            (Some(sink), _) => to_peer(&channel, sink, arguments.batch_size as usize).await,
+        let drained = match (peer, file) {
+            (Some(peer), _) => to_peer(&channel, peer, arguments.batch_size as usize).await,
             (None, Some(file)) => to_file(&channel, file).await,
             (None, None) => Err(Error::config("channel drain", "expected --to or --to-file")),
         };
@@ -72,12 +69,10 @@ async fn to_file(channel: &ChannelRef, mut file: EventsFile) -> Result<u64> {
     Ok(moved)
 }
 
-async fn to_peer(channel: &ChannelRef, mut sink: Box<dyn Sink>, batch_size: usize) -> Result<u64> {
-    let (_stopper, stop) = stop_token();
-    let status = ComponentStatus::new("sink", "drain".into(), "avro".into());
-    sink.start(SinkContext { name: "drain".into(), status, stop, spool: None });
+async fn to_peer(channel: &ChannelRef, mut peer: Peer, batch_size: usize) -> Result<u64> {
+    peer.start();
     let mut progress = Progress::start("drain", "events", channel.totals().waiting_events());
-    let (mut delivered, mut failures) = (0, 0);
+    let mut delivered = 0;
     let limit = Limit { events: batch_size, bytes: u64::MAX };
     while let Some(take) = next(channel, limit).await? {
         let events = take.events() as u64;
@@ -85,42 +80,14 @@ async fn to_peer(channel: &ChannelRef, mut sink: Box<dyn Sink>, batch_size: usiz
         if let Some(first) = batches.first_mut() {
             *first = first.clone().with_low_water(take.low_water());
         }
-        match sink.deliver(batches.into()).await {
-            Ok(()) => {
-                take.commit().await?;
-                failures = 0;
-                delivered += events;
-                progress.add(events);
-            }
-            Err(error) => {
-                drop(take);
-                failures += 1;
-                if failures == MOST_FAILURES || matches!(error.reaction(), Reaction::Stop) {
-                    progress.finish();
-                    return Err(error);
-                }
-                tokio::time::sleep(PAUSE * failures).await;
-            }
+        if let Err(error) = peer.deliver(batches.into()).await {
+            progress.finish();
+            return Err(error);
         }
+        take.commit().await?;
+        delivered += events;
+        progress.add(events);
     }
     progress.finish();
-    sink.close().await.map(|()| delivered)
+    peer.close().await.map(|()| delivered)
 }
-
-fn avro_sink(address: &str) -> Result<Box<dyn Sink>> {
-    let place = "--to";
-    let split = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    let (host, port) = split.ok_or_else(|| Error::config(place, format!("expected HOST:PORT, got {address:?}")))?;
-    let setting = |key: &str, value: &str| Setting { key: key.into(), value: value.into(), place: place.into() };
-    let settings = [setting("hostname", host.trim_matches(['[', ']'])), setting("port", port)];
-    let (options, _) = Options::parse(place, avro::SPEC.options, &[], settings)?;
-    match (avro::SPEC.build)(&options)? {
-        BuiltSink::Push { sink, .. } => Ok(sink),
-        BuiltSink::Pull(_) => Err(Error::config(place, "expected a sink that delivers")),
-    }
-}
-
-/// In a row, after which the peer is taken for gone.
-const MOST_FAILURES: u32 = 5;
-/// Longer after each failure.
-const PAUSE: Duration = Duration::from_millis(500);

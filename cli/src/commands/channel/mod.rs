@@ -14,9 +14,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use millstream_core::{Batch, ChannelRef, Error, Limit, Result, Take};
+use millstream_core::{Batch, ChannelRef, Limit, Result, Take};
 use tracing_subscriber::filter::LevelFilter;
 
+use super::block_on;
 use super::output::Output;
 use crate::{exit, logging};
 
@@ -73,12 +74,6 @@ pub(crate) fn run(command: Command) -> ExitCode {
         Command::Drain(arguments) => drain::run(&arguments),
     };
     outcome.unwrap_or_else(|error| exit::failure(&error))
-}
-
-/// Runs async work on this thread.
-fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Error::io("start", "runtime", error))?.block_on(work)
 }
 
 /// The next events of a channel into which nobody puts; `None` when nothing waits.
