@@ -103,6 +103,8 @@ pub struct ChannelTotals {
     pub lost_events: u64,
     /// Events that came again under a name or position that was stored: they are not in `put_events` a second time.
     pub redelivered_events: u64,
+    /// Of `put_events`, those that came under a name that another channel had given.
+    pub named_elsewhere: u64,
     /// Bytes waiting.
     pub waiting_bytes: u64,
     /// The `capacity` option.

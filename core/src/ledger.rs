@@ -57,7 +57,8 @@ impl Ledger {
         let committed = job.counted.values().sum::<u64>() + job.unnamed;
         let counted_of = |channel: &ChannelTotals| channel.store.and_then(|store| job.counted.get(&store));
         let here: u64 = channels.iter().filter_map(counted_of).sum();
-        let stored = channels.iter().map(|channel| channel.put_events).sum::<u64>() + (committed - here);
+        let named_here = channels.iter().map(|channel| channel.put_events - channel.named_elsewhere);
+        let stored = named_here.sum::<u64>() + (committed - here);
         let waiting = waiting.saturating_sub(job.unacknowledged);
         let mut dropped = BTreeMap::new();
         for (rule, events) in channels.iter().flat_map(|channel| &channel.dropped) {
@@ -109,7 +110,14 @@ mod tests {
 
     #[test]
     fn an_event_in_two_channels_on_the_way_waits_once() {
-        let second = ChannelTotals { store: Some(2), put_events: 7, taken_events: 7, ..ChannelTotals::default() };
+        // The first one's events pass through it.
+        let second = ChannelTotals {
+            store: Some(2),
+            put_events: 13,
+            taken_events: 13,
+            named_elsewhere: 6,
+            ..ChannelTotals::default()
+        };
         let job = Committed { counted: [(1, 6), (2, 7)].into(), ..Committed::default() };
         let ledger = Ledger::balance_all(&[channel(), second], 4, &job);
         assert_eq!((ledger.stored, ledger.counted, ledger.waiting, ledger.lost), (17, 13, 4, 0));

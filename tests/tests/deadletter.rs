@@ -154,6 +154,15 @@ fn a_poison_event_is_set_aside_shown_and_counted_once_after_a_replay_over_a_kill
     assert_eq!(job.committed(&[]).counted.values().sum::<u64>(), 5, "three lines and two replays that were asked for");
     agent.stop().expect_code(0);
     job.stop().unwrap();
+    drop(job);
+
+    let audited =
+        Command::new(millstream()).arg("audit").arg(path.dir.path()).args(["--output", "json"]).output().unwrap();
+    let ledger: Value = serde_json::from_str(&told(&audited)).unwrap();
+    let (channel, job) = (&ledger["channels"][0], &ledger["jobs"][0]);
+    let of = |row: &Value, keys: [&str; 4]| keys.map(|key| row[key].as_u64().unwrap());
+    assert_eq!(of(channel, ["in", "out", "named_elsewhere", "redelivered"]), [5, 5, 5, 1], "every event came with a name: {ledger}");
+    assert_eq!(of(job, ["in", "counted", "dead_lettered", "lost"]), [5, 4, 1, 0], "{ledger}");
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Store {
             taken_events: state.acked.len(),
             lost_events: state.lost.len(),
             redelivered_events: state.trimmed,
+            named_elsewhere: state.named_elsewhere,
             waiting_bytes: state.waiting_body_bytes(),
             capacity_events,
             // The disk is the bound.

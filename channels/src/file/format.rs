@@ -19,7 +19,7 @@ pub(super) const TRIMMED: u8 = 2;
 pub(super) const LOST: u8 = 2;
 /// The first one, of both snapshots.
 const VERSION: u8 = 1;
-/// Of the log's snapshot: 2 has the names received, 3 how many events were trimmed.
+/// Of the log's snapshot: 2 has the names received, 3 how many events were trimmed and how many came with a name.
 const LOG_VERSION: u8 = 3;
 /// Of the acks' snapshot: 2 has the ranges that are lost.
 const ACK_VERSION: u8 = 2;
@@ -39,6 +39,8 @@ pub(super) struct LogSnapshot {
     pub(super) received: NameSet,
     /// Events that came again and were known, by their names or positions.
     pub(super) trimmed: u64,
+    /// Events that came with a name. Of those before version 3, the ones that were in the log then.
+    pub(super) named_elsewhere: u64,
 }
 
 /// What the acks say.
@@ -128,6 +130,7 @@ impl LogSnapshot {
             known.ranges().for_each(|range| out.range(range));
         }
         out.u64(self.trimmed);
+        out.u64(self.named_elsewhere);
         out.0.into()
     }
 
@@ -152,6 +155,7 @@ impl LogSnapshot {
             .iter()
             .all(|run| run.incarnation == opening && run.first == put.first.wrapping_add(u64::from(run.first_row)));
         if !own {
+            self.named_elsewhere += put.batch.len() as u64;
             self.names.record(put.first, &put.batch, &runs);
             for (incarnation, range) in put.batch.name_ranges() {
                 self.received.insert(incarnation, range);
@@ -195,10 +199,14 @@ impl LogSnapshot {
             let (incarnation, name) = (reader.u128()?, reader.u64()?);
             snapshot.names.foreign.push_back(Foreign { first, events, incarnation, name });
         }
+        snapshot.named_elsewhere = snapshot.names.foreign.iter().map(|run| run.events).sum();
         match version {
             VERSION => {}
             2 => snapshot.received = reader.name_set()?,
-            LOG_VERSION => (snapshot.received, snapshot.trimmed) = (reader.name_set()?, reader.u64()?),
+            LOG_VERSION => {
+                snapshot.received = reader.name_set()?;
+                (snapshot.trimmed, snapshot.named_elsewhere) = (reader.u64()?, reader.u64()?);
+            }
             _ => return None,
         }
         reader.0.is_empty().then_some(snapshot)
@@ -378,18 +386,19 @@ mod tests {
             names,
             received: [(1 << 100, [4..6, 8..9].into_iter().collect())].into_iter().collect(),
             trimmed: 7,
+            named_elsewhere: 30,
         };
         let bytes = snapshot.encode();
         assert_eq!(LogSnapshot::decode(&bytes).unwrap(), snapshot);
-        let before = LogSnapshot { trimmed: 0, ..snapshot };
-        let as_version_2 = [&[2], &bytes[1..bytes.len() - 8]].concat();
+        let before = LogSnapshot { trimmed: 0, named_elsewhere: 3, ..snapshot };
+        let as_version_2 = [&[2], &bytes[1..bytes.len() - 16]].concat();
         assert_eq!(LogSnapshot::decode(&as_version_2).unwrap(), before);
         let none = LogSnapshot { received: NameSet::default(), ..before };
         let bytes_of_none = none.encode();
-        let as_version_1 = [&[VERSION], &bytes_of_none[1..bytes_of_none.len() - 12]].concat();
+        let as_version_1 = [&[VERSION], &bytes_of_none[1..bytes_of_none.len() - 20]].concat();
         assert_eq!(LogSnapshot::decode(&as_version_1).unwrap(), none);
         let acked: IntervalSet = [0..5, 9..12].into_iter().collect();
-        let lost: IntervalSet = [9..10].into_iter().collect();
+        let lost: IntervalSet = [9..10, 11..12].into_iter().collect();
         let acks = AckSnapshot::encode(3, &acked, &lost);
         let read = AckSnapshot { store: 3, acked: acked.clone(), lost };
         assert_eq!(AckSnapshot::decode(&acks).unwrap(), read);

@@ -79,6 +79,7 @@ impl Store {
             acked,
             lost,
             trimmed: log.snapshot.trimmed,
+            named_elsewhere: log.snapshot.named_elsewhere,
             acks: Default::default(),
             in_flight: VecDeque::new(),
             queue: Queue::default(),

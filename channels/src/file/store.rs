@@ -58,6 +58,8 @@ pub(super) struct State {
     pub(super) lost: IntervalSet,
     /// Events that came again and were known.
     pub(super) trimmed: u64,
+    /// Events that came with a name, those in flight included.
+    pub(super) named_elsewhere: u64,
     /// Held by open takes.
     pub(super) open: IntervalSet,
     pub(super) acks: Acks,
@@ -157,6 +159,7 @@ impl Store {
         state.dirty = true;
         state.names.record(first, &batch, &foreign);
         if !foreign.is_empty() {
+            state.named_elsewhere += events;
             state.received.enqueue(&batch);
         }
         if let Some(coverage) = batch.coverage() {
@@ -219,6 +222,7 @@ impl Store {
             names: state.names.clone(),
             received: state.received.enqueued().clone(),
             trimmed: state.trimmed,
+            named_elsewhere: state.named_elsewhere,
         }
     }
 
@@ -314,6 +318,9 @@ impl State {
         self.origins.fail(put.piece.batch.coverage(), error);
         self.next = self.stored;
         self.body_bytes = self.stored_body_bytes;
+        if put.foreign {
+            self.named_elsewhere -= put.piece.batch.len() as u64;
+        }
         self.names.cut(self.stored);
         self.received.fail();
         put.waiting

@@ -49,8 +49,6 @@ struct Channel {
     totals: ChannelTotals,
     /// Names that wait.
     waiting: Vec<(u128, std::ops::Range<u64>)>,
-    /// Other channels' events came here: how many events it named itself is not known.
-    passes_on: bool,
 }
 
 /// Prints the ledger.
@@ -116,9 +114,8 @@ impl Audit {
     fn job_row(&self, job: &JobAudit) -> Value {
         let read = || self.channels.iter().filter_map(|found| Some((&found.dir, found.read.as_ref().ok()?)));
         let counted = job.committed(&[]).counted;
-        let feeds = |channel: &Channel| channel.totals.store.is_some_and(|store| counted.contains_key(&store));
-        let (linked, unclear): (Vec<_>, Vec<_>) =
-            read().filter(|(_, channel)| feeds(channel)).partition(|(_, channel)| !channel.passes_on);
+        let named = |channel: &Channel| channel.totals.store.is_some_and(|store| counted.contains_key(&store));
+        let linked: Vec<_> = read().filter(|(_, channel)| named(channel)).collect();
         let stores: Vec<u64> = linked.iter().filter_map(|(_, channel)| channel.totals.store).collect();
         // An event that was handed on and not acknowledged yet is in two channels.
         let mut names: BTreeMap<u128, IntervalSet> = BTreeMap::new();
@@ -131,13 +128,11 @@ impl Audit {
         let all = waiting.iter().map(|(_, range)| range.end - range.start).sum();
         let totals: Vec<ChannelTotals> = linked.iter().map(|(_, channel)| channel.totals.clone()).collect();
         let ledger = Ledger::balance_all(&totals, all, &job.committed(&waiting));
-        let dirs = |some: &[(&PathBuf, &Channel)]| some.iter().map(|(dir, _)| json!(dir)).collect::<Vec<Value>>();
         let mut row = json!(ledger);
         row["job"] = job.job.clone().into();
         row["last_batch"] = job.last_batch.into();
         row["unnamed"] = job.unnamed.into();
-        row["channels"] = dirs(&linked).into();
-        row["not_balanced"] = dirs(&unclear).into();
+        row["channels"] = linked.iter().map(|(dir, _)| json!(dir)).collect();
         row
     }
 }
@@ -161,10 +156,8 @@ impl<T> Found<T> {
 impl Channel {
     fn read(dir: &Path) -> Result<Self> {
         let channel = StoppedChannel::read_only(dir)?;
-        let contents = channel.contents()?;
         let view = channel.view()?;
-        let passes_on = contents.named_elsewhere > 0 || contents.names_received > 0;
-        Ok(Self { totals: view.totals(), waiting: view.waiting_names(), passes_on })
+        Ok(Self { totals: view.totals(), waiting: view.waiting_names() })
     }
 
     fn row(&self) -> Value {
@@ -178,6 +171,8 @@ impl Channel {
             "waiting": totals.waiting_events(),
             "lost": totals.lost_events,
             "dropped": dropped,
+            "redelivered": totals.redelivered_events,
+            "named_elsewhere": totals.named_elsewhere,
         })
     }
 }
@@ -188,7 +183,8 @@ fn channel_text(row: &Value) -> String {
         return head + &line;
     }
     let sum = format!("  in {} = out {} + waiting {} + lost {}\n", row["in"], row["out"], row["waiting"], row["lost"]);
-    head + &sum + &format!("  dropped: {}\n", rules(&row["dropped"]))
+    let (dropped, redelivered) = (rules(&row["dropped"]), &row["redelivered"]);
+    head + &sum + &format!("  dropped: {dropped}; redelivered and known: {redelivered}\n")
 }
 
 fn job_text(row: &Value) -> String {
@@ -205,10 +201,6 @@ fn job_text(row: &Value) -> String {
         row["in"], row["counted"], row["waiting"], row["dead_lettered"], row["lost"]
     ));
     lines.push(format!("  dropped: {}; redelivered and known: {}", rules(&row["dropped"]), row["redelivered"]));
-    lines.extend(row["not_balanced"].as_array().into_iter().flatten().map(|dir| {
-        let dir = text(dir);
-        format!("  {dir} also holds events of other channels: its own are in as far as they are counted")
-    }));
     lines.join("\n") + "\n"
 }
 

@@ -66,8 +66,6 @@ pub struct Contents {
     pub origins: Vec<(String, u64)>,
     /// Openings of which events are in the log: incarnation and first sequence.
     pub openings: Vec<(u128, u64)>,
-    /// Events in the log that came with a name.
-    pub named_elsewhere: u64,
     /// Names received that may come again.
     pub names_received: u64,
     /// Sequences that wait, as ranges.
@@ -255,7 +253,6 @@ impl StoppedChannel {
         Ok(Contents {
             origins,
             openings: openings.map(|opening| (opening.incarnation, opening.first)).collect(),
-            named_elsewhere: state.names.foreign.iter().map(|run| run.events).sum(),
             names_received: state.received.enqueued().iter().map(|(_, known)| known.len()).sum(),
             waiting: state.acked.gaps(0..state.stored),
         })

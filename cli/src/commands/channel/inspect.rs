@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "out": totals.taken_events - totals.lost_events,
             "waiting": totals.waiting_events(),
             "lost": totals.lost_events,
+            "redelivered": totals.redelivered_events,
             "dropped": dropped,
             "waiting_bytes": totals.waiting_bytes,
             "waiting_ranges": contents.waiting.iter().map(|range| [range.start, range.end]).collect::<Vec<_>>(),
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "acks": { "segments": acks.segments, "bytes": acks.bytes, "quarantined": acks.quarantined },
             "origins": origins,
             "openings": openings,
-            "named_elsewhere": contents.named_elsewhere,
+            "named_elsewhere": totals.named_elsewhere,
             "names_received": contents.names_received,
             "events": events,
         }));
@@ -63,11 +64,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let mut lines = vec![format!("{}, store {}", channel.data_dir().display(), store.unwrap_or_default())];
     lines.push(format!(
-        "  in {} = out {} + waiting {} + lost {}",
+        "  in {} = out {} + waiting {} + lost {}; redelivered and known: {}",
         totals.put_events,
         totals.taken_events - totals.lost_events,
         totals.waiting_events(),
-        totals.lost_events
+        totals.lost_events,
+        totals.redelivered_events
     ));
     lines.extend(totals.dropped.iter().map(|(rule, events)| format!("  dropped by {rule}: {events}")));
     let ranges: Vec<String> =
@@ -95,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }));
     lines.push(format!(
         "  {} events came with names of other channels; {} names received may come again",
-        contents.named_elsewhere, contents.names_received
+        totals.named_elsewhere, contents.names_received
     ));
     lines.extend(events.iter().filter_map(|event| event.as_str().map(str::to_owned)));
     print(&(lines.join("\n") + "\n"));
