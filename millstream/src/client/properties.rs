@@ -243,7 +243,7 @@ mod tests {
             ),
             (
                 &[("hosts", "a"), host, ("ssl", "true"), ("truststore", "/none")],
-                "truststore: cannot read /none: No such file or directory (os error 2)",
+                "truststore: expected a file of PEM or PKCS12 that this user may read, got \"/none\": No such file or directory (os error 2)",
             ),
         ] {
             assert_eq!(refused(properties), wanted);
