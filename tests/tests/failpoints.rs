@@ -43,7 +43,10 @@ const POINTS: &[&str] = &[
 ];
 
 /// Points that a short demo does not pass, and where they are tested.
-const ELSEWHERE: &[(&str, &str)] = &[("journal.before-delete", "channels/src/file/tests and journal/tests")];
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("journal.before-delete", "channels/src/file/tests and journal/tests"),
+    ("letters.before-mark", "tests/tests/deadletter.rs"),
+];
 
 /// Names of all failpoints in the sources below `dir`.
 fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
