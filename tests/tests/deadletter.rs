@@ -161,7 +161,11 @@ fn a_poison_event_is_set_aside_shown_and_counted_once_after_a_replay_over_a_kill
     let ledger: Value = serde_json::from_str(&told(&audited)).unwrap();
     let (channel, job) = (&ledger["channels"][0], &ledger["jobs"][0]);
     let of = |row: &Value, keys: [&str; 4]| keys.map(|key| row[key].as_u64().unwrap());
-    assert_eq!(of(channel, ["in", "out", "named_elsewhere", "redelivered"]), [5, 5, 5, 1], "every event came with a name: {ledger}");
+    assert_eq!(
+        of(channel, ["in", "out", "named_elsewhere", "redelivered"]),
+        [5, 5, 5, 1],
+        "every event came with a name: {ledger}"
+    );
     assert_eq!(of(job, ["in", "counted", "dead_lettered", "lost"]), [5, 4, 1, 0], "{ledger}");
 }
 
