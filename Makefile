@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test check bench dist clean
+.PHONY: help tools demo test check bench bench-peers dist clean
 # Where rustup puts cargo, also before a new shell knows of it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -14,7 +14,7 @@ help:
 	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (also: make demo MODE=push, make demo ARGS=--help)'
 	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
 	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
-	@echo 'make bench   measures whole runs'
+	@echo 'make bench   measures whole runs; make bench-peers does so beside the real Flume'
 	@echo 'make dist    makes a tarball with the layout of Flume, and a Debian package, in target/dist'
 	@echo 'make clean   removes what was built, and what the demo counted'
 
@@ -40,7 +40,12 @@ check: tools
 
 bench: tools
 	cargo build --release -p millstream-cli -p millstream-benches
-	cargo run --release -p millstream-benches -- $(ARGS)
+	cargo run --release -p millstream-benches --bin millstream-benches -- $(ARGS)
+
+bench-peers: tools
+	.ci/tools --install
+	cargo build --release -p millstream-cli -p millstream-benches
+	cargo run --release -p millstream-benches --bin bench-peers -- $(ARGS)
 
 dist: tools
 	cargo build --release -p millstream-cli

@@ -6,6 +6,7 @@
 mod batches;
 mod corpus;
 mod demo;
+mod machine;
 mod measure;
 mod parts;
 mod report;

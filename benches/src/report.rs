@@ -1,7 +1,8 @@
 //! What a run of the benches says: on the screen, and as a page to be committed.
 
 use std::fmt::Write as _;
-use std::process::Command;
+
+use crate::machine;
 
 /// A page of sections with rows.
 #[derive(Debug, Default)]
@@ -16,21 +17,7 @@ impl Report {
     /// Begins with the machine and its load.
     pub fn new() -> Self {
         let mut report = Self::default();
-        let model = first_line_with("/proc/cpuinfo", "model name").unwrap_or_default();
-        let memory = first_line_with("/proc/meminfo", "MemTotal").unwrap_or_default();
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        report.write(&format!(
-            "# Benches, {} at {}\n",
-            output("date", &["+%F"]),
-            output("git", &["rev-parse", "--short", "HEAD"])
-        ));
-        report.write(&format!(
-            "Machine: {cores} ×{model}, {} memory; Linux {}.",
-            memory.trim(),
-            output("uname", &["-r"])
-        ));
-        report.write(&format!("Load before the run: {}. Release build.", load.trim()));
+        report.write(&machine::head("Benches"));
         report
     }
 
@@ -76,15 +63,4 @@ impl Report {
         println!("{line}");
         let _ = writeln!(self.page, "{line}");
     }
-}
-
-fn first_line_with(path: &str, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find(|line| line.starts_with(key))?;
-    line.split_once(':').map(|(_, value)| value.to_owned())
-}
-
-fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -9,16 +9,35 @@ use super::classpath::{self, ClassPath};
 use super::process::Peer;
 use super::{jdk, peers_dir};
 
-/// The first two halve the time until a Java program is ready; the last allows Spark what JDK 17 forbids.
-const JVM_FLAGS: &[&str] =
-    &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", "--add-opens=java.base/java.lang=ALL-UNNAMED"];
+/// How a Java program is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jvm {
+    /// Ready in half the time, and slow afterwards: for tests.
+    QuickStart,
+    /// As its makers run it, with a heap of 1 GiB: for measurements.
+    Steady,
+}
+
+/// Allows Spark what JDK 17 forbids.
+const OPENED: &str = "--add-opens=java.base/java.lang=ALL-UNNAMED";
+
+// === impl Jvm ===
+
+impl Jvm {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::QuickStart => &["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx512m", OPENED],
+            Self::Steady => &["-Xmx1g", OPENED],
+        }
+    }
+}
 
 /// A Java program, with its temporary files in `dir`.
-pub(super) fn java(dir: &Path, class_path: &str, main: &str) -> Command {
+pub(super) fn java(jvm: Jvm, dir: &Path, class_path: &str, main: &str) -> Command {
     let tmp = dir.join("tmp");
     fs::create_dir_all(&tmp).unwrap();
     let mut command = Command::new(jdk::java());
-    command.args(JVM_FLAGS).arg(format!("-Djava.io.tmpdir={}", tmp.display()));
+    command.args(jvm.flags()).arg(format!("-Djava.io.tmpdir={}", tmp.display()));
     command.args(["-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", class_path, main]);
     // Options of the user's own Java programs, and a word about them in the log.
     command.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS").env_remove("JDK_JAVA_OPTIONS");
@@ -50,7 +69,13 @@ pub(super) fn compiled(driver: &str, class_path: ClassPath) -> String {
 /// Runs a driver in `dir`.
 #[track_caller]
 pub fn driver(driver: &str, class_path: ClassPath, dir: &Path, arguments: &[String]) -> Peer {
-    let mut command = java(dir, &compiled(driver, class_path), driver);
+    driver_in(Jvm::QuickStart, driver, class_path, dir, arguments)
+}
+
+/// The same, in such a JVM.
+#[track_caller]
+pub fn driver_in(jvm: Jvm, driver: &str, class_path: ClassPath, dir: &Path, arguments: &[String]) -> Peer {
+    let mut command = java(jvm, dir, &compiled(driver, class_path), driver);
     // Before the arguments of the command line: what Flume's clients say about each connection helps nobody.
     command.env("JDK_JAVA_OPTIONS", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn").args(arguments);
     Peer::start(driver, dir, &command)

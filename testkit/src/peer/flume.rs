@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use super::classpath::ClassPath;
-use super::driver::java;
+use super::driver::{Jvm, java};
 use super::place::Place;
 use super::process::Peer;
 
@@ -25,6 +25,8 @@ pub enum Version {
 #[derive(Debug)]
 pub struct Flume {
     version: Version,
+    jvm: Jvm,
+    monitored: bool,
     place: Place,
     peer: Option<Peer>,
 }
@@ -60,11 +62,25 @@ impl Flume {
     /// listens on all of these ports. With other ports once more if somebody else took one.
     #[track_caller]
     pub fn agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
-        let mut flume = Self { version, place: Place::default(), peer: None };
+        Self::with(version, Jvm::QuickStart, false, properties)
+    }
+
+    /// The same as fast as it can be, with its metrics on the port `monitoring`.
+    #[track_caller]
+    pub fn measured_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
+        Self::with(version, Jvm::Steady, true, properties)
+    }
+
+    #[track_caller]
+    fn with(version: Version, jvm: Jvm, monitored: bool, properties: impl Fn(&mut Place) -> String) -> Self {
+        let mut flume = Self { version, jvm, monitored, place: Place::default(), peer: None };
         let mut attempts = 1..ATTEMPTS;
         loop {
             let text = properties(&mut flume.place);
             fs::write(flume.place.path("flume.properties"), text).unwrap();
+            if monitored {
+                flume.place.port("monitoring");
+            }
             match flume.launch() {
                 Ok(()) => return flume,
                 Err(log) if log.contains(IN_USE) && attempts.next().is_some() => flume.place.forget_ports(),
@@ -84,7 +100,13 @@ impl Flume {
     fn launch(&mut self) -> Result<(), String> {
         let begun = Instant::now();
         let mut command =
-            java(self.place.dir(), &self.version.class_path().jars(), "org.apache.flume.node.Application");
+            java(self.jvm, self.place.dir(), &self.version.class_path().jars(), "org.apache.flume.node.Application");
+        if self.monitored {
+            let port = self.place.chosen_port("monitoring");
+            // Where Java looks for what belongs before the class.
+            let options = format!("-Dflume.monitoring.type=http -Dflume.monitoring.port={port}");
+            command.env("JDK_JAVA_OPTIONS", options);
+        }
         command.args(["--name", "a1", "--no-reload-conf", "--conf-file"]).arg(self.place.path("flume.properties"));
         let mut peer = Peer::start("flume", self.place.dir(), &command);
         for port in self.place.all_ports() {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::PATIENCE;
 use super::classpath::ClassPath;
-use super::driver::java;
+use super::driver::{Jvm, java};
 use super::place::Place;
 use super::process::Peer;
 
@@ -156,7 +156,8 @@ impl Hdfs {
 
     fn java(&self, main: &str) -> Command {
         let conf = self.place.path("conf");
-        let mut command = java(self.place.dir(), &format!("{}:{}", conf.display(), ClassPath::Hdfs.jars()), main);
+        let mut command =
+            java(Jvm::QuickStart, self.place.dir(), &format!("{}:{}", conf.display(), ClassPath::Hdfs.jars()), main);
         // What its web server says about each class helps nobody.
         command.env("JDK_JAVA_OPTIONS", "-Djava.util.logging.config.file=/dev/null");
         command

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use classpath::ClassPath;
-pub use driver::{AvroReceiver, RpcLoad, SparkSinkClient, driver};
+pub use driver::{AvroReceiver, Jvm, RpcLoad, SparkSinkClient, driver, driver_in};
 pub use flume::{Flume, Version};
 pub use hdfs::{Hdfs, site};
 pub use place::{Place, free_port};

@@ -44,7 +44,7 @@ pub struct Peer {
 impl Peer {
     /// Starts `command` in `dir`; what it writes goes to `<dir>/<name>.log`, anew for each start.
     #[track_caller]
-    pub(super) fn start(name: &str, dir: &Path, command: &Command) -> Self {
+    pub fn start(name: &str, dir: &Path, command: &Command) -> Self {
         let (pid_file, log) = (dir.join(format!("{name}.pid")), dir.join(format!("{name}.log")));
         // The one of an earlier start must not be taken for this one.
         let _ = fs::remove_file(&pid_file);
@@ -107,7 +107,7 @@ impl Peer {
     }
 
     /// Waits until somebody listens on `port`.
-    pub(super) fn listens(&mut self, port: u16) -> Result<(), String> {
+    pub fn listens(&mut self, port: u16) -> Result<(), String> {
         self.comes_true(|| TcpStream::connect(("127.0.0.1", port)).is_ok())
     }
 

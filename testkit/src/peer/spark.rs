@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::classpath::ClassPath;
-use super::driver::{compiled, java, whole_lines};
+use super::driver::{Jvm, compiled, java, whole_lines};
 use super::place::Place;
 use super::process::Peer;
 
@@ -48,7 +48,8 @@ impl SparkWordCount {
     pub fn start_again(&mut self) {
         assert!(self.peer.is_none(), "it runs");
         let begun = Instant::now();
-        let mut command = java(self.place.dir(), &compiled("SparkWordCount", ClassPath::Spark), "SparkWordCount");
+        let mut command =
+            java(Jvm::QuickStart, self.place.dir(), &compiled("SparkWordCount", ClassPath::Spark), "SparkWordCount");
         command.arg(match self.mode {
             Mode::Poll => "poll",
             Mode::Push => "push",

@@ -1,0 +1,154 @@
+//! Files and lines into a channel and out of it.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Instant;
+
+use millstream_testkit::peer::Place;
+
+use crate::limits;
+use crate::load::BODY_BYTES;
+use crate::rounds::{Contestant, Page, Row, Sample, Target};
+use crate::subject::{Kind, Subject};
+
+/// 400 MB.
+const EVENTS: u64 = 2_000_000;
+const FILES: u64 = 4;
+
+/// Who reads what, and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Work {
+    source: &'static str,
+    channel: &'static str,
+    sink: &'static str,
+}
+
+// === impl Work ===
+
+impl Work {
+    fn properties(self, place: &mut Place) -> String {
+        let dir = place.dir().display().to_string();
+        for part in ["in", "out"] {
+            std::fs::create_dir_all(place.path(part)).unwrap();
+        }
+        let source = match self.source {
+            "netcat" => {
+                let port = place.port("netcat");
+                format!(
+                    "type = netcat\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}\na1.sources.r1.ack-every-event = false"
+                )
+            }
+            "taildir" => format!(
+                "type = TAILDIR\na1.sources.r1.filegroups = f\na1.sources.r1.filegroups.f = {dir}/in/.*\\.log\n\
+                 a1.sources.r1.positionFile = {dir}/positions.json\na1.sources.r1.batchSize = 1000"
+            ),
+            _ => format!("type = spooldir\na1.sources.r1.spoolDir = {dir}/in\na1.sources.r1.batchSize = 1000"),
+        };
+        let channel = match self.channel {
+            "file" => format!(
+                "type = file\na1.channels.c1.checkpointDir = {dir}/checkpoint\na1.channels.c1.dataDirs = {dir}/data"
+            ),
+            _ => "type = memory\na1.channels.c1.byteCapacity = 500000000".to_owned(),
+        };
+        let sink = match self.sink {
+            "file_roll" => format!(
+                "type = file_roll\na1.sinks.k1.sink.directory = {dir}/out\na1.sinks.k1.sink.rollInterval = 0\na1.sinks.k1.sink.batchSize = 1000"
+            ),
+            _ => "type = null\na1.sinks.k1.batchSize = 1000".to_owned(),
+        };
+        format!(
+            "a1.sources = r1\na1.channels = c1\na1.sinks = k1\na1.sources.r1.{source}\na1.sources.r1.channels = c1\n\
+             a1.channels.c1.{channel}\na1.channels.c1.capacity = 1000000\na1.channels.c1.transactionCapacity = 10000\n\
+             a1.sinks.k1.{sink}\na1.sinks.k1.channel = c1\n"
+        )
+    }
+
+    /// One round: an agent that runs gets a small file first and then everything.
+    fn round(self, kind: Kind) -> Sample {
+        const WARM: u64 = 200_000;
+        let mut subject = Subject::start(kind, |place| self.properties(place));
+        self.feed(&subject, "warm", WARM);
+        subject.until_drained(WARM);
+        let text = text(EVENTS / FILES);
+        if self.source != "netcat" {
+            (0..FILES).for_each(|file| std::fs::write(subject.place().path(&format!("file{file}")), &text).unwrap());
+            // What was just written is on its way to the disk, and would be in the way.
+            nix::unistd::sync();
+        }
+        let (before, begun) = (subject.usage(), Instant::now());
+        if self.source == "netcat" {
+            let mut stream = TcpStream::connect(("127.0.0.1", subject.port("netcat"))).unwrap();
+            (0..FILES).for_each(|_| stream.write_all(&text).unwrap());
+            subject.until_drained(WARM + EVENTS);
+        } else {
+            for file in 0..FILES {
+                let name = format!("file{file}");
+                let to = subject.place().path("in").join(format!("{name}.log"));
+                std::fs::rename(subject.place().path(&name), to).unwrap();
+            }
+            subject.until_drained(WARM + EVENTS);
+        }
+        let (after, took) = (subject.usage(), begun.elapsed());
+        if self.sink == "file_roll" {
+            let written = bytes_in(&subject.place().path("out"));
+            assert_eq!(written, (WARM + EVENTS) * BODY_BYTES as u64, "bytes in the files of {}", kind.name());
+        }
+        Sample {
+            rate: EVENTS as f64 / took.as_secs_f64(),
+            cpu: (after.cpu - before.cpu) * 1e6 / EVENTS as f64,
+            peak_mb: after.peak_mb,
+        }
+    }
+
+    fn feed(self, subject: &Subject, name: &str, lines: u64) {
+        if self.source == "netcat" {
+            let mut stream = TcpStream::connect(("127.0.0.1", subject.port("netcat"))).unwrap();
+            stream.write_all(&text(lines)).unwrap();
+            return;
+        }
+        let hidden = subject.place().path(name);
+        std::fs::write(&hidden, text(lines)).unwrap();
+        std::fs::rename(hidden, subject.place().path("in").join(format!("{name}.log"))).unwrap();
+    }
+
+    fn contestants<'a>(self) -> Vec<Contestant<'a>> {
+        [Kind::Flume, Kind::Ours].map(|kind| Contestant::new(kind.name(), move || self.round(kind))).into()
+    }
+}
+
+/// Lines of 200 bytes, newline and all.
+fn text(lines: u64) -> Vec<u8> {
+    let line = [&[b'x'; BODY_BYTES - 1][..], b"\n"].concat();
+    line.repeat(lines as usize)
+}
+
+fn bytes_in(dir: &Path) -> u64 {
+    let files = std::fs::read_dir(dir).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// spooldir → file → null, beside the disk.
+pub fn spool_to_file(page: &mut Page) {
+    let mut contestants = Work { source: "spooldir", channel: "file", sink: "null" }.contestants();
+    contestants.push(limits::disk());
+    let title = "spooldir → file → null, 400 MB, batchSize 1000";
+    page.row(Row { title, unit: "events/s", contestants, targets: vec![Target::rate((1, 2), 0.6)] });
+}
+
+/// Files into files, over memory.
+pub fn files_to_files(page: &mut Page) {
+    for source in ["spooldir", "taildir"] {
+        let contestants = Work { source, channel: "memory", sink: "file_roll" }.contestants();
+        let title = format!("{source} → memory → file_roll, 400 MB");
+        page.row(Row { title: &title, unit: "events/s", contestants, targets: vec![Target::cpu((1, 0), 0.1)] });
+    }
+}
+
+/// Lines of a connection into files, over memory.
+pub fn lines_to_files(page: &mut Page) {
+    let contestants = Work { source: "netcat", channel: "memory", sink: "file_roll" }.contestants();
+    let (title, targets) =
+        ("netcat (ack-every-event = false) → memory → file_roll, 400 MB", vec![Target::cpu((1, 0), 0.1)]);
+    page.row(Row { title, unit: "events/s", contestants, targets });
+}
