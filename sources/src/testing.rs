@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use millstream_core::{Options, Source, SourceContext, SourceSpec};
+use millstream_core::{Batch, Options, Source, SourceContext, SourceSpec};
 use millstream_io::{listen, tls};
 use millstream_testkit::contract::spec::Declared;
 use millstream_testkit::{PATIENCE, Running, TestChannel, setting, start_source};
+use proptest::sample::Index;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -20,6 +21,30 @@ pub(crate) struct Served {
 
 /// A peer of it.
 pub(crate) struct Peer(BufReader<TcpStream>);
+
+/// What a decoder made of some bytes: headers and body of each event.
+pub(crate) type Plain = Vec<(Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>)>;
+
+/// The events of a batch. What they hold is in proportion to the bytes that they are made of.
+pub(crate) fn plain(batch: &Batch, from_bytes: usize) -> Plain {
+    let most = 4096 + 512 * batch.len() + 4 * from_bytes;
+    assert!(batch.retained_bytes() <= most as u64, "{} bytes of {from_bytes}", batch.retained_bytes());
+    let of = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
+    batch.iter().map(|event| (event.headers().map(of).collect(), event.body().to_vec())).collect()
+}
+
+/// `bytes` in pieces, cut at these places.
+pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &[Index]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+    places.sort_unstable();
+    let (mut pieces, mut start) = (Vec::new(), 0);
+    for place in places {
+        pieces.push(&bytes[start..place]);
+        start = place;
+    }
+    pieces.push(&bytes[start..]);
+    pieces
+}
 
 /// A port of this machine that nobody has.
 pub(crate) async fn free_port() -> u16 {

@@ -56,6 +56,10 @@ pub(crate) async fn hear(
             }
             continue;
         }
+        if end > 0 {
+            // Newlines alone, which nobody waits for.
+            inbox.take(end);
+        }
         if has_ended || window.settle(cx).await? == Progress::Stopped {
             break;
         }
@@ -76,8 +80,8 @@ pub(crate) async fn hear(
     window.settle(cx).await.map(drop)
 }
 
-/// The messages that have ended, and where what follows them begins.
-fn frames(bytes: &[u8], limits: Limits) -> (Vec<Frame>, usize) {
+/// The messages that have ended, and where what follows them and the newlines behind them begins.
+pub(super) fn frames(bytes: &[u8], limits: Limits) -> (Vec<Frame>, usize) {
     let (mut frames, mut at) = (Vec::new(), 0);
     while frames.len() < limits.batch_events
         && let Some(frame) = Frame::first(&bytes[at..], limits.message_bytes)
@@ -86,5 +90,6 @@ fn frames(bytes: &[u8], limits: Limits) -> (Vec<Frame>, usize) {
         frames.push(Frame { message: at + frame.message.start..at + frame.message.end, next, ..frame });
         at = next;
     }
-    (frames, at)
+    let newlines = bytes[at..].iter().take_while(|byte| **byte == b'\n').count();
+    (frames, at + newlines)
 }

@@ -10,6 +10,8 @@
 mod classic;
 mod connection;
 mod custom;
+#[cfg(test)]
+mod hostile;
 mod multiport;
 mod peer;
 mod time;
