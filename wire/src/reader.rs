@@ -171,6 +171,18 @@ impl<'a> Reader<'a> {
         Ok(Some(count.unsigned_abs()))
     }
 
+    /// Passes over exactly so many bytes.
+    ///
+    /// # Errors
+    /// `Truncated`.
+    pub fn skip(&mut self, structure: &'static str, bytes: usize) -> Result<(), WireError> {
+        if bytes > self.remaining() {
+            return Err(self.truncated(structure, bytes as u64));
+        }
+        self.at += bytes;
+        Ok(())
+    }
+
     /// Passes over so many bytes, or all that are left.
     pub(crate) fn advance(&mut self, bytes: usize) {
         self.at += bytes.min(self.remaining());

@@ -21,6 +21,8 @@
 
 mod blob;
 mod body;
+#[cfg(test)]
+mod hostile;
 mod json;
 #[cfg(test)]
 mod tests;

@@ -16,17 +16,17 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::{Codec, Schema};
 use bytes::Bytes;
 use millstream_core::{Batch, CommonHeader, SlabBuilder};
 use millstream_wire::WireError;
 use millstream_wire::reader::Reader;
 
+use super::datum::Datums;
 use super::format::Cut;
 use super::schema_type::SchemaType;
 
@@ -42,7 +42,7 @@ pub(super) struct Container {
 
 #[derive(Debug)]
 struct Header {
-    schema: Schema,
+    datums: Datums,
     told: CommonHeader,
     codec: Codec,
     sync: [u8; SYNC_BYTES],
@@ -206,9 +206,11 @@ impl Header {
             return Ok(Err(format!("codec: {wanted}, got {codec:?}; write it with one of these")));
         };
         let len = reader.position();
-        let parsed = Schema::parse_str(text).and_then(|schema| Ok((kind.header(text)?, schema)));
-        let parsed = parsed.map_err(|error| format!("schema: {error}"));
-        Ok(parsed.map(|(told, schema)| Self { told, schema, codec, sync, len }))
+        let told = kind.header(text).map_err(|error| error.to_string());
+        let schema = Schema::parse_str(text).map_err(|error| error.to_string());
+        let parsed = schema.and_then(|schema| Ok((told?, Datums::of(&schema)?)));
+        let parsed = parsed.map_err(|problem| format!("schema: {problem}"));
+        Ok(parsed.map(|(told, datums)| Self { datums, told, codec, sync, len }))
     }
 
     /// Reads the header of a file that was read before.
@@ -240,23 +242,18 @@ impl Header {
     /// Where the datums lie in `data`, and what is wrong with the first that cannot be read.
     fn datums(&self, data: &[u8], records: u64) -> (Vec<Range<usize>>, Option<String>) {
         let mut datums = Vec::new();
-        let reader = match GenericDatumReader::builder(&self.schema).build() {
-            Ok(reader) => reader,
-            Err(error) => return (datums, Some(format!("schema: {error}"))),
-        };
         if records > (data.len() as u64).max(MOST_EMPTY_RECORDS) {
             return (datums, Some(format!("it claims {records} records in {} bytes", data.len())));
         }
-        let mut rest = Rest { bytes: data, was_short: false };
+        let mut reader = Reader::new(data);
         for record in 0..records {
-            let start = data.len() - rest.bytes.len();
-            let read = reader.read_value(&mut rest).map_err(|error| error.to_string());
-            if let Some(problem) = read.err().or_else(|| rest.was_short.then(|| "it is not whole".into())) {
+            let start = reader.position();
+            if let Err(problem) = self.datums.skip(&mut reader) {
                 return (datums, Some(format!("record {record} of it: {problem}")));
             }
-            datums.push(start..data.len() - rest.bytes.len());
+            datums.push(start..reader.position());
         }
-        let left = rest.bytes.len();
+        let left = reader.remaining();
         let problem = (left > 0).then(|| format!("{left} bytes follow its last record"));
         (datums, problem)
     }
@@ -290,20 +287,6 @@ impl Block {
 
     fn len(&self) -> usize {
         self.data + self.size + SYNC_BYTES
-    }
-}
-
-/// What is left of a block. The library takes a text that is cut short for one that is not there.
-struct Rest<'a> {
-    bytes: &'a [u8],
-    was_short: bool,
-}
-
-impl Read for Rest<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let got = self.bytes.read(buffer)?;
-        self.was_short |= got < buffer.len();
-        Ok(got)
     }
 }
 

@@ -23,6 +23,7 @@
 
 mod completing;
 mod container;
+mod datum;
 mod following;
 mod format;
 mod listing;

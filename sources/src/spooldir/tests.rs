@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod formats;
+mod hostile;
 mod tracked;
 
 /// A spool directory.
