@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
+use millstream_testkit::hostile;
 use millstream_testkit::peer::free_port;
 use millstream_tests::Process;
 use millstream_tests::memory::status_bytes;
@@ -28,7 +29,11 @@ struct Ports {
     syslog: u16,
     multiport: u16,
     http: u16,
+    binary: u16,
+    blob: u16,
     spark: u16,
+    syslog_udp: u16,
+    netcat_udp: u16,
 }
 
 struct Agent {
@@ -52,7 +57,11 @@ impl Agent {
             syslog: port(),
             multiport: port(),
             http: port(),
+            binary: port(),
+            blob: port(),
             spark: port(),
+            syslog_udp: port(),
+            netcat_udp: port(),
         };
         let source = |name: &str, keys: String| {
             format!("a1.sources.{name}.channels = c1\n")
@@ -60,7 +69,7 @@ impl Agent {
         };
         let listening = |kind: &str, port: u16| format!("type = {kind}\nbind = 127.0.0.1\nport = {port}");
         let config = [
-            "a1.sources = avro deflate thrift netcat syslog multiport http\na1.channels = c1\na1.sinks = null spark\n".into(),
+            "a1.sources = avro deflate thrift binary netcat syslog multiport http blob syslogudp netcatudp\na1.channels = c1\na1.sinks = null spark\n".into(),
             source("avro", listening("avro", ports.avro)),
             source("deflate", listening("avro", ports.deflate) + "\ncompression-type = deflate"),
             source("thrift", listening("thrift", ports.thrift)),
@@ -68,6 +77,10 @@ impl Agent {
             source("syslog", format!("type = syslogtcp\nhost = 127.0.0.1\nport = {}", ports.syslog)),
             source("multiport", format!("type = multiport_syslogtcp\nhost = 127.0.0.1\nports = {}", ports.multiport)),
             source("http", listening("http", ports.http)),
+            source("binary", listening("thrift", ports.binary) + "\nprotocol = binary"),
+            source("blob", listening("http", ports.blob) + "\nhandler = org.apache.flume.sink.solr.morphline.BlobHandler"),
+            source("syslogudp", format!("type = syslogudp\nhost = 127.0.0.1\nport = {}", ports.syslog_udp)),
+            source("netcatudp", listening("netcatudp", ports.netcat_udp)),
             "a1.channels.c1.type = memory\na1.channels.c1.capacity = 10000\na1.channels.c1.transactionCapacity = 1000\n".into(),
             "a1.sinks.null.type = null\na1.sinks.null.channel = c1\n".into(),
             format!("a1.sinks.spark.type = spark\na1.sinks.spark.channel = c1\na1.sinks.spark.hostname = 127.0.0.1\na1.sinks.spark.port = {}\n", ports.spark),
@@ -229,11 +242,10 @@ fn http_attacks() -> Vec<Vec<u8>> {
     let post = |headers: &str, body: &[u8]| {
         [format!("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n\r\n").as_bytes(), body].concat()
     };
-    let sized = |body: &[u8]| post(&format!("Content-Length: {}", body.len()), body);
     vec![
-        sized("[".repeat(100_000).as_bytes()),
-        sized(format!("[{{\"headers\":{}", "{\"a\":".repeat(100_000)).as_bytes()),
-        sized(&[0xff; 5000]),
+        posted("[".repeat(100_000).as_bytes()),
+        posted(format!("[{{\"headers\":{}", "{\"a\":".repeat(100_000)).as_bytes()),
+        posted(&[0xff; 5000]),
         post("Content-Length: 1000000000000000000000000000000", b""),
         post("Content-Length: 9223372036854775807", b"[{"),
         post("Transfer-Encoding: chunked", b"ffffffffffffffff\r\n[{"),
@@ -254,6 +266,54 @@ fn line_attacks() -> Vec<Vec<u8>> {
     ]
 }
 
+impl Ports {
+    /// Those that peers connect to.
+    fn tcp(&self) -> [u16; 10] {
+        let Self { avro, deflate, thrift, netcat, syslog, multiport, http, binary, blob, spark, .. } = *self;
+        [avro, deflate, thrift, netcat, syslog, multiport, http, binary, blob, spark]
+    }
+}
+
+/// The body of a request.
+fn posted(body: &[u8]) -> Vec<u8> {
+    let head = format!("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+#[test]
+fn every_kept_input_is_survived_on_every_port() {
+    let agent = Agent::start();
+    let ports = &agent.ports;
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for input in hostile() {
+        for port in ports.tcp() {
+            attack(port, &input.bytes);
+        }
+        attack(ports.http, &posted(&input.bytes));
+        attack(ports.blob, &posted(&input.bytes));
+        for port in [ports.syslog_udp, ports.netcat_udp] {
+            for datagram in input.bytes.chunks(50_000) {
+                socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
+            }
+        }
+        assert!(agent.process.running().is_some(), "{}", input.name);
+    }
+    agent.assert_serves("all of them");
+    for source in ["avro", "deflate", "thrift", "binary", "http", "blob"] {
+        let failures = agent.counted(source, "EventReadFail") + agent.counted(source, "GenericProcessingFail");
+        assert!(failures > 0, "{source}: nothing is counted");
+    }
+    for source in ["syslogudp", "netcatudp"] {
+        let before = agent.counted(source, "EventAcceptedCount");
+        let port = if source == "syslogudp" { ports.syslog_udp } else { ports.netcat_udp };
+        agent.process.until_true(&format!("{source} accepts"), || {
+            socket.send_to(b"<13>- h good\n", ("127.0.0.1", port)).unwrap();
+            agent.counted(source, "EventAcceptedCount") > before
+        });
+    }
+    agent.process.stop().expect_code(0);
+}
+
 #[test]
 fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_meanwhile() {
     let agent = Agent::start();
@@ -261,9 +321,7 @@ fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_me
     agent.assert_serves("the start");
     // Peers that begin something and say nothing more stay to the end.
     let mut silent = Vec::new();
-    for port in
-        [ports.avro, ports.deflate, ports.thrift, ports.netcat, ports.syslog, ports.multiport, ports.http, ports.spark]
-    {
+    for port in ports.tcp() {
         for _ in 0..SILENT {
             let mut stream = connect(port);
             stream.write_all(&[0, 0, 0]).unwrap();
@@ -278,7 +336,9 @@ fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_me
     attack(ports.deflate, &bomb());
     avro_attacks().iter().for_each(|bytes| attack(ports.deflate, bytes));
     agent.assert_serves("a bomb");
-    thrift_attacks().iter().for_each(|bytes| attack(ports.thrift, bytes));
+    for port in [ports.thrift, ports.binary] {
+        thrift_attacks().iter().for_each(|bytes| attack(port, bytes));
+    }
     agent.assert_serves("wrong thrift");
     http_attacks().iter().for_each(|bytes| attack(ports.http, bytes));
     agent.assert_serves("wrong http");

@@ -5,7 +5,10 @@
 mod recorded;
 
 use bytes::Bytes;
+use millstream_testkit::hostile;
+use millstream_wire::EventLimits;
 use millstream_wire::netty::{FrameDecoder, FrameLimits, encode_frame};
+use millstream_wire::thrift::{Encoding, decode_answer, decode_call};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -90,6 +93,26 @@ fn the_frame_of_another_never_panics() {
         for other in &all {
             let _ = frame.receive(other.bytes.clone());
             let _ = frame.receive([&other.bytes[..], &frame.bytes].concat().into());
+        }
+    }
+}
+
+#[test]
+fn hostile_bytes_are_refused_or_understood() {
+    let recorded = recorded();
+    let limits = EventLimits::default();
+    for input in hostile() {
+        let bytes = Bytes::from(input.bytes);
+        // As it comes from a socket, as a frame's payload, and as a call of Thrift behind its length.
+        for frame in &recorded {
+            let _ = frame.receive(bytes.clone());
+            let _ = frame.decode(bytes.clone());
+        }
+        for bytes in [bytes.clone(), bytes.slice(bytes.len().min(4)..)] {
+            for encoding in [Encoding::Compact, Encoding::Binary] {
+                let _ = decode_call(encoding, &bytes, &limits);
+                let _ = decode_answer(encoding, &bytes);
+            }
         }
     }
 }
