@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use millstream_testkit::peer::{Hdfs, site};
+use millstream_testkit::peer::{Hdfs, Kerberos, site};
 use millstream_tests::{Process, millstream};
 use tempfile::TempDir;
 
@@ -16,13 +16,15 @@ struct Spool {
     dir: TempDir,
     /// Where it looks for the configuration of clusters.
     hadoop_conf: Option<PathBuf>,
+    /// Where it looks for the realm of Kerberos.
+    realm: Option<PathBuf>,
 }
 
 // === impl Spool ===
 
 impl Spool {
     fn new() -> Self {
-        let spool = Self { dir: tempfile::tempdir().unwrap(), hadoop_conf: None };
+        let spool = Self { dir: tempfile::tempdir().unwrap(), hadoop_conf: None, realm: None };
         fs::create_dir_all(spool.path("tutorial/spool")).unwrap();
         spool
     }
@@ -46,6 +48,10 @@ impl Spool {
         command.env_remove("HADOOP_CONF_DIR").env_remove("HADOOP_HOME");
         if let Some(conf) = &self.hadoop_conf {
             command.env("HADOOP_CONF_DIR", conf);
+        }
+        if let Some(realm) = &self.realm {
+            // A ticket that somebody else has must not be what opens the door.
+            command.env("KRB5_CONFIG", realm).env("KRB5CCNAME", self.path("no-ticket"));
         }
         Process::spawn(command)
     }
@@ -149,6 +155,59 @@ fn a_name_service_of_hadoops_configuration_leads_to_its_name_node() {
     spool.hadoop_conf = Some(spool.dir.path().to_owned());
     let lines = written(&hdfs, &spool, "hdfs://mill", &[], "-cat");
     assert_eq!(numbers(&lines), (0..1000).collect::<Vec<_>>());
+}
+
+/// A cluster with Kerberos, and a spool whose agent finds both.
+fn secured(protection: &str) -> (Hdfs, Spool) {
+    let (hdfs, mut spool) = (Hdfs::start_secured(protection), Spool::new());
+    spool.hadoop_conf = Some(hdfs.conf());
+    spool.realm = hdfs.kerberos().map(Kerberos::config);
+    (hdfs, spool)
+}
+
+/// The keys of the sink with which it logs in as somebody who is known.
+fn logged_in(hdfs: &Hdfs) -> [(&'static str, String); 2] {
+    let kerberos = hdfs.kerberos().unwrap();
+    let keytab = kerberos.keytab("flume").display().to_string();
+    [("hdfs.kerberosPrincipal", kerberos.full_name("flume")), ("hdfs.kerberosKeytab", keytab)]
+}
+
+#[track_caller]
+fn a_secured_cluster_takes_lines(protection: &str) {
+    let (hdfs, spool) = secured(protection);
+    let login = logged_in(&hdfs);
+    let login: Vec<_> = login.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let lines = written(&hdfs, &spool, &hdfs.url(), &login, "-cat");
+    assert_eq!(numbers(&lines), (0..1000).collect::<Vec<_>>());
+    let files = hdfs.files("/events");
+    let owner = hdfs.shell(&["-stat", "%u", &files[0]]);
+    assert_eq!(owner.trim(), "flume", "who has the key, not who runs the agent");
+}
+
+#[test]
+fn a_cluster_with_kerberos_takes_lines_of_who_has_a_key() {
+    a_secured_cluster_takes_lines("authentication");
+}
+
+#[test]
+fn a_cluster_that_encrypts_everything_takes_lines_of_who_has_a_key() {
+    a_secured_cluster_takes_lines("privacy");
+}
+
+#[test]
+fn without_a_key_a_secured_cluster_is_asked_again_until_there_is_one_and_nothing_is_lost() {
+    let (hdfs, spool) = secured("authentication");
+    spool.put("one", 0..10);
+    let agent = spool.start(&hdfs.url(), &[]);
+    agent.until("delivery failed");
+    agent.stop();
+    assert_eq!(hdfs.files("/events"), [""; 0], "nothing was written");
+    let login = logged_in(&hdfs);
+    let login: Vec<_> = login.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let agent = spool.start(&hdfs.url(), &login);
+    agent.until_true("files are complete", || all_complete(&hdfs));
+    agent.stop().expect_code(0);
+    assert_eq!(numbers(&lines(&hdfs, "-cat")), (0..10).collect::<Vec<_>>());
 }
 
 /// Sends lines in small transactions; in the middle of them `fault` happens, and `repair` when the source has read

@@ -1,14 +1,16 @@
-//! A cluster of HDFS: one NameNode and one DataNode.
+//! A cluster of HDFS: one NameNode and one DataNode, with Kerberos or without.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use super::PATIENCE;
 use super::classpath::ClassPath;
 use super::driver::{Jvm, java};
+use super::kerberos::Kerberos;
 use super::place::Place;
 use super::process::Peer;
 
@@ -17,6 +19,8 @@ use super::process::Peer;
 pub struct Hdfs {
     name_node: Option<Peer>,
     data_node: Option<Peer>,
+    /// Whom it trusts, if it does not trust everybody; and the ticket of its administrator.
+    secured: Option<(Kerberos, PathBuf)>,
     /// Gone last, with what they wrote.
     place: Place,
 }
@@ -28,15 +32,49 @@ const LOG: &str = "log4j.rootLogger=INFO,out\nlog4j.appender.out=org.apache.log4
                    log4j.appender.out.target=System.err\n\
                    log4j.appender.out.layout=org.apache.log4j.PatternLayout\n\
                    log4j.appender.out.layout.ConversionPattern=%d{HH:mm:ss,SSS} %p %c{1}: %m%n\n";
+/// Who the servers are, and their web pages.
+const SERVER: &str = "hdfs/localhost";
+const WEB: &str = "HTTP/localhost";
 /// The bean that tells how the NameNode is.
 const STATE: &str = "/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState";
 
 // === impl Hdfs ===
 
 impl Hdfs {
-    /// Starts an empty one, and waits until files can be written.
+    /// Starts an empty one that trusts everybody, and waits until files can be written.
     #[track_caller]
     pub fn start() -> Self {
+        Self::begin(None, &[])
+    }
+
+    /// Starts an empty one that trusts whom Kerberos knows; `protection` of what is sent: authentication, integrity, privacy.
+    #[track_caller]
+    pub fn start_secured(protection: &str) -> Self {
+        let kerberos = Kerberos::start();
+        let (server, web) = (kerberos.keytab(SERVER), kerberos.keytab(WEB));
+        let ticket = kerberos.ticket(SERVER, &server);
+        let (server_name, web_name) = (kerberos.full_name(SERVER), kerberos.full_name(WEB));
+        let (server, web) = (server.display().to_string(), web.display().to_string());
+        let security = [
+            ("hadoop.security.authentication", "kerberos"),
+            ("hadoop.security.authorization", "true"),
+            ("hadoop.rpc.protection", protection),
+            ("dfs.data.transfer.protection", protection),
+            ("dfs.block.access.token.enable", "true"),
+            ("dfs.namenode.kerberos.principal", &server_name),
+            ("dfs.namenode.keytab.file", &server),
+            ("dfs.datanode.kerberos.principal", &server_name),
+            ("dfs.datanode.keytab.file", &server),
+            ("dfs.web.authentication.kerberos.principal", &web_name),
+            ("dfs.web.authentication.kerberos.keytab", &web),
+            // Else it wants ports that only root may open, or TLS for every page.
+            ("ignore.secure.ports.for.testing", "true"),
+        ];
+        Self::begin(Some((kerberos, ticket)), &security)
+    }
+
+    #[track_caller]
+    fn begin(secured: Option<(Kerberos, PathBuf)>, security: &[(&str, &str)]) -> Self {
         let mut place = Place::default();
         let (rpc, http) = (place.port("rpc"), place.port("http"));
         let conf = place.path("conf");
@@ -44,25 +82,29 @@ impl Hdfs {
         fs::create_dir_all(conf.join("webapps/hdfs")).unwrap();
         fs::create_dir_all(conf.join("webapps/datanode")).unwrap();
         fs::write(conf.join("log4j.properties"), LOG).unwrap();
-        let site = site(&[
-            ("fs.defaultFS", &format!("hdfs://127.0.0.1:{rpc}")),
-            ("dfs.namenode.rpc-address", &format!("127.0.0.1:{rpc}")),
-            ("dfs.namenode.http-address", &format!("127.0.0.1:{http}")),
-            ("dfs.datanode.address", "127.0.0.1:0"),
-            ("dfs.datanode.ipc.address", "127.0.0.1:0"),
-            ("dfs.datanode.http.address", "127.0.0.1:0"),
-            ("dfs.datanode.hostname", "127.0.0.1"),
+        // Keys are of hosts by their names.
+        let host = if secured.is_some() { "localhost" } else { "127.0.0.1" };
+        let any_port = format!("{host}:0");
+        let properties = [
+            ("fs.defaultFS", &*format!("hdfs://{host}:{rpc}")),
+            ("dfs.namenode.rpc-address", &format!("{host}:{rpc}")),
+            ("dfs.namenode.http-address", &format!("{host}:{http}")),
+            ("dfs.datanode.address", &any_port),
+            ("dfs.datanode.ipc.address", &any_port),
+            ("dfs.datanode.http.address", &any_port),
+            ("dfs.datanode.hostname", host),
             ("hadoop.tmp.dir", &place.path("hdfs").display().to_string()),
             ("dfs.replication", "1"),
             ("dfs.permissions.enabled", "false"),
             ("dfs.namenode.safemode.extension", "0"),
             // A DataNode learns by them that it shall recover a block.
             ("dfs.heartbeat.interval", "1"),
-        ]);
+        ];
+        let site = site(&[&properties, security].concat());
         // Both: the defaults of the second are read after the first.
         fs::write(conf.join("core-site.xml"), &site).unwrap();
         fs::write(conf.join("hdfs-site.xml"), &site).unwrap();
-        let mut hdfs = Self { name_node: None, data_node: None, place };
+        let mut hdfs = Self { name_node: None, data_node: None, secured, place };
         let begun = Instant::now();
         let mut format = hdfs.java(NAME_NODE);
         format.args(["-format", "-nonInteractive"]);
@@ -103,7 +145,18 @@ impl Hdfs {
 
     /// `hdfs://host:port`.
     pub fn url(&self) -> String {
-        format!("hdfs://127.0.0.1:{}", self.place.chosen_port("rpc"))
+        let host = if self.secured.is_some() { "localhost" } else { "127.0.0.1" };
+        format!("hdfs://{host}:{}", self.place.chosen_port("rpc"))
+    }
+
+    /// Where its configuration is, for `HADOOP_CONF_DIR`.
+    pub fn conf(&self) -> PathBuf {
+        self.place.path("conf")
+    }
+
+    /// Whom it trusts, if it does not trust everybody.
+    pub fn kerberos(&self) -> Option<&Kerberos> {
+        self.secured.as_ref().map(|(kerberos, _)| kerberos)
     }
 
     /// The port of that.
@@ -120,8 +173,25 @@ impl Hdfs {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Paths of the files below a directory, by WebHDFS; none where there is no such directory.
+    /// Paths of the files below a directory; none where there is no such directory.
     pub fn files(&self, dir: &str) -> Vec<String> {
+        match self.secured {
+            Some(_) => self.files_by_shell(dir),
+            None => self.files_by_web(dir),
+        }
+    }
+
+    /// By Hadoop's own client, as the pages of a secured one ask for more than we have.
+    fn files_by_shell(&self, dir: &str) -> Vec<String> {
+        let output = self.java(SHELL).args(["-ls", "-R", dir]).output().unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        // Directories begin with a d; the path stands last.
+        let files = listed.lines().filter(|line| line.starts_with('-'));
+        files.filter_map(|line| Some(line[line.find(dir)?..].to_owned())).collect()
+    }
+
+    /// By WebHDFS.
+    fn files_by_web(&self, dir: &str) -> Vec<String> {
         let list = self.get(&format!("/webhdfs/v1{dir}?op=LISTSTATUS")).unwrap_or_default();
         let value = |entry: &str, key: &str| {
             let (_, rest) = entry.split_once(&format!("\"{key}\":\""))?;
@@ -133,7 +203,7 @@ impl Hdfs {
             let Some(name) = value(entry, "pathSuffix") else { continue };
             let path = format!("{dir}/{name}");
             match value(entry, "type").as_deref() {
-                Some("DIRECTORY") => files.extend(self.files(&path)),
+                Some("DIRECTORY") => files.extend(self.files_by_web(&path)),
                 _ => files.push(path),
             }
         }
@@ -159,7 +229,12 @@ impl Hdfs {
         let mut command =
             java(Jvm::QuickStart, self.place.dir(), &format!("{}:{}", conf.display(), ClassPath::Hdfs.jars()), main);
         // What its web server says about each class helps nobody.
-        command.env("JDK_JAVA_OPTIONS", "-Djava.util.logging.config.file=/dev/null");
+        let mut options = "-Djava.util.logging.config.file=/dev/null".to_owned();
+        if let Some((kerberos, ticket)) = &self.secured {
+            options += &format!(" -Djava.security.krb5.conf={}", kerberos.config().display());
+            command.env("KRB5CCNAME", ticket);
+        }
+        command.env("JDK_JAVA_OPTIONS", options);
         command
     }
 
