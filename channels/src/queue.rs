@@ -17,9 +17,9 @@ pub(crate) struct Piece {
 /// What waits in memory. Nothing is done per event, except where a limit cuts through a batch.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Given back by takes, or cut off by them, by first sequence: all of it comes before `ready`.
+    /// Given back by takes, or cut off by them, by first sequence.
     returned: BTreeMap<u64, Batch>,
-    /// Never taken, ascending.
+    /// Stored, or read back, and not taken since; ascending.
     ready: VecDeque<Piece>,
     /// Retained by `ready`.
     ready_bytes: u64,
@@ -31,6 +31,16 @@ impl Piece {
     /// The sequences of the events.
     pub(crate) fn range(&self) -> Range<u64> {
         self.first..self.first + self.batch.len() as u64
+    }
+
+    /// The events below `end`, if there are any.
+    pub(crate) fn before(self, end: u64) -> Option<Self> {
+        let events = end.saturating_sub(self.first);
+        match usize::try_from(events) {
+            Ok(0) => None,
+            Ok(events) if events < self.batch.len() => Some(self.slice(0..events)),
+            _ => Some(self),
+        }
     }
 
     fn slice(&self, range: Range<usize>) -> Self {
@@ -80,6 +90,20 @@ impl Queue {
         taken
     }
 
+    /// How many events before `end` can be taken, counted as far as `most`. No piece lies across `end`.
+    pub(crate) fn events_below(&self, end: u64, most: u64) -> u64 {
+        let returned = self.returned.range(..end).map(|(_, batch)| batch.len() as u64);
+        let ready = self.ready.iter().take_while(|piece| piece.first < end).map(|piece| piece.batch.len() as u64);
+        let mut events = 0;
+        for more in returned.chain(ready) {
+            events += more;
+            if events >= most {
+                break;
+            }
+        }
+        events
+    }
+
     /// Gives back what was taken and not delivered: it comes first again, in sequence order.
     pub(crate) fn give_back(&mut self, pieces: Vec<Piece>) {
         self.returned.extend(pieces.into_iter().map(|piece| (piece.first, piece.batch)));
@@ -95,7 +119,10 @@ impl Queue {
     }
 
     fn pop(&mut self) -> Option<Piece> {
-        if let Some((first, batch)) = self.returned.pop_first() {
+        // What was read back after one take was given back may come before what another one gives back.
+        let ready = self.ready.front().map_or(u64::MAX, |piece| piece.first);
+        if let Some(returned) = self.returned.first_entry().filter(|returned| *returned.key() < ready) {
+            let (first, batch) = returned.remove_entry();
             return Some(Piece { first, batch });
         }
         let piece = self.ready.pop_front()?;

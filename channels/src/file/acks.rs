@@ -51,7 +51,11 @@ impl OpenTake for Open {
             state.open.remove(range);
         }
         match self.held {
-            Held::Memory(pieces) => state.queue.give_back(pieces),
+            Held::Memory(pieces) => {
+                // What lies in the backlog is read with it: given back here, it would come too early, and twice.
+                let from = state.backlog.map_or(u64::MAX, |backlog| backlog.next);
+                state.queue.give_back(pieces.into_iter().filter_map(|piece| piece.before(from)).collect());
+            }
             Held::Disk(sequences) => sequences.ranges().next().into_iter().for_each(|first| state.rewind(first.start)),
         }
         drop(state);

@@ -57,6 +57,7 @@ macro_rules! channel_contract {
             what_is_rolled_back_comes_first_in_order
             what_a_sink_let_go_of_is_given_back_and_committed_as_before
             several_takes_that_were_let_go_of_are_given_back_in_any_order
+            takes_let_go_of_and_others_are_given_back_in_any_order
             what_is_rolled_back_is_regrouped_by_other_limits
             a_full_channel_refuses_after_the_keep_alive_and_stores_nothing
             a_commit_lets_a_waiting_put_in
@@ -269,6 +270,23 @@ pub async fn several_takes_that_were_let_go_of_are_given_back_in_any_order(home:
             takes.push(Some(taken));
         }
         order.into_iter().for_each(|index| drop(takes[index].take()));
+    }
+    assert_eq!(drain(&channel, 6).await, ["a", "b", "c", "d", "e", "f"]);
+    assert_empty(&channel).await;
+}
+
+pub async fn takes_let_go_of_and_others_are_given_back_in_any_order(home: &impl Home) {
+    let channel = home.open(roomy());
+    put(&channel, &["a", "b", "c", "d", "e", "f"]).await;
+    for (released, order) in [(0, [0, 1, 2]), (0, [1, 0, 2]), (1, [1, 2, 0]), (1, [2, 0, 1]), (2, [2, 1, 0])] {
+        let mut takes = Vec::new();
+        for _ in 0..3 {
+            takes.push(Some(take(&channel, events(2)).await));
+        }
+        takes[released].iter_mut().for_each(Take::release);
+        order.into_iter().for_each(|index| drop(takes[index].take()));
+        let first = take(&channel, events(1)).await;
+        assert_eq!(texts(&first), ["a"], "{released} let go of, given back in the order {order:?}");
     }
     assert_eq!(drain(&channel, 6).await, ["a", "b", "c", "d", "e", "f"]);
     assert_empty(&channel).await;
