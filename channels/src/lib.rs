@@ -9,8 +9,9 @@ mod names;
 mod queue;
 mod random;
 mod received;
+pub mod spillablememory;
 
 use millstream_core::ChannelSpec;
 
 /// Every channel of this crate, in documentation order.
-pub static CHANNELS: &[&ChannelSpec] = &[&memory::SPEC, &file::SPEC];
+pub static CHANNELS: &[&ChannelSpec] = &[&memory::SPEC, &file::SPEC, &spillablememory::SPEC];

@@ -53,14 +53,14 @@ const OPTIONS: &[OptionSpec] = &[
 
 /// A queue in memory.
 #[derive(Debug)]
-struct MemoryChannel {
-    store: Arc<Store>,
+pub(crate) struct MemoryChannel {
+    pub(crate) store: Arc<Store>,
 }
 
 /// What the channel and its open takes share.
 #[derive(Debug)]
-struct Store {
-    gate: Gate,
+pub(crate) struct Store {
+    pub(crate) gate: Gate,
     state: Mutex<State>,
 }
 
@@ -124,7 +124,13 @@ impl MemoryChannel {
         Self::open(name, capacity, transaction, keep_alive, bytes)
     }
 
-    fn open(name: Arc<str>, capacity: u64, transaction: u64, keep_alive: Duration, bytes: u64) -> Result<Self> {
+    pub(crate) fn open(
+        name: Arc<str>,
+        capacity: u64,
+        transaction: u64,
+        keep_alive: Duration,
+        bytes: u64,
+    ) -> Result<Self> {
         let incarnation = u128::from(random()?) << 64 | u128::from(random()?);
         let mut names = Names::default();
         names.open(incarnation, 0);
@@ -247,8 +253,31 @@ impl Store {
         Ok(())
     }
 
+    /// Leaves of `batch` what did not come here before.
+    pub(crate) fn unknown(&self, batch: &Batch) -> Batch {
+        let mut state = self.state.lock();
+        let fresh = state.received.trim(batch);
+        state.received.collapse(batch.low_water(), |_| false);
+        fresh
+    }
+
+    /// The sequence of the next event.
+    pub(crate) fn next(&self) -> u64 {
+        self.state.lock().next
+    }
+
+    /// All before are delivered.
+    pub(crate) fn floor(&self) -> u64 {
+        self.state.lock().acked.run_end(0)
+    }
+
+    /// How many events below `end` can be taken, counted as far as `most`.
+    pub(crate) fn untaken_below(&self, end: u64, most: u64) -> u64 {
+        self.state.lock().queue.events_below(end, most)
+    }
+
     /// What can be taken now; `None` when there is nothing yet.
-    fn take(self: &Arc<Self>, limit: Limit) -> Result<Option<Take>> {
+    pub(crate) fn take(self: &Arc<Self>, limit: Limit) -> Result<Option<Take>> {
         let mut state = self.state.lock();
         let pieces = state.queue.take(limit);
         if pieces.is_empty() {

@@ -127,6 +127,11 @@ impl Room {
         Self { keeper: None, events: 0, bytes: 0 }
     }
 
+    /// Whether it is room of `keeper`.
+    pub fn is_of(&self, keeper: &Arc<RoomKeeper>) -> bool {
+        self.keeper.as_ref().is_some_and(|own| Arc::ptr_eq(own, keeper))
+    }
+
     /// Fills the room with what was really stored; what was reserved beyond that is free again at once. The store gives
     /// this back with [`RoomKeeper::free`].
     pub fn keep(mut self, events: u64, bytes: u64) {

@@ -10,7 +10,7 @@ use super::options::STORE;
 
 /// Every directory of one channel, held.
 #[derive(Debug, Clone)]
-pub(super) struct Locks(#[allow(dead_code, reason = "held, not read")] Arc<[DirLock]>);
+pub(crate) struct Locks(#[allow(dead_code, reason = "held, not read")] Arc<[DirLock]>);
 
 impl Locks {
     /// Makes and locks the directories, as Flume does.

@@ -22,12 +22,12 @@ mod acks;
 mod backlog;
 mod closing;
 mod format;
-mod lock;
+pub(crate) mod lock;
 pub mod offline;
-mod options;
+pub(crate) mod options;
 mod origins;
 mod recovery;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 
@@ -62,8 +62,8 @@ pub static SPEC: ChannelSpec = ChannelSpec {
 
 /// A queue on disk.
 #[derive(Debug)]
-struct FileChannel {
-    store: Arc<Store>,
+pub(crate) struct FileChannel {
+    pub(crate) store: Arc<Store>,
     roll_on_close: bool,
     /// Held until the store is closed. Dropped after it.
     locks: Mutex<Option<Locks>>,
@@ -72,12 +72,12 @@ struct FileChannel {
 // === impl FileChannel ===
 
 impl FileChannel {
-    fn locked(options: &FileOptions, name: &Arc<str>) -> Result<Self> {
+    pub(crate) fn locked(options: &FileOptions, name: &Arc<str>) -> Result<Self> {
         let locks = Locks::acquire(&options.checkpoint_dir, &options.data_dirs)?;
         Self::open(Arc::new(SystemDisk), name, options, Some(locks), MEMORY_BYTES)
     }
 
-    fn open(
+    pub(crate) fn open(
         disk: Arc<dyn Disk>,
         name: &Arc<str>,
         options: &FileOptions,
@@ -88,7 +88,8 @@ impl FileChannel {
         Ok(Self { store, roll_on_close: options.roll_on_close, locks: Mutex::new(locks) })
     }
 
-    async fn next(&self, limit: Limit) -> Result<Take> {
+    /// Waits without an end until there is something to take.
+    pub(crate) async fn next(&self, limit: Limit) -> Result<Take> {
         let _turn = self.store.gate.turn().await;
         loop {
             match self.store.take(limit)? {

@@ -3,10 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_core::options::joined;
 use millstream_core::{ChannelContext, Kind, OptionSpec, Options, Result, optional, unset};
 use millstream_journal::Durability;
 
-pub(super) const OPTIONS: &[OptionSpec] = &[
+pub(super) const OPTIONS: &[OptionSpec] = &joined::<{ BOUNDS.len() + SHARED.len() }>(&[BOUNDS, SHARED]);
+
+const BOUNDS: &[OptionSpec] = &[
+    optional("capacity", Kind::Int(1, i64::MAX), "1000000", "Most events that may wait."),
+    optional("keep-alive", Kind::Seconds, "3", "Longest wait for room, and for events."),
+];
+
+/// Those of every channel that keeps events in such files.
+pub(crate) const SHARED: &[OptionSpec] = &[
     unset(
         "checkpointDir",
         Kind::Path,
@@ -17,9 +26,7 @@ pub(super) const OPTIONS: &[OptionSpec] = &[
         Kind::Text,
         "Directories, separated by commas: all are locked, the first is used; ~/.flume/file-channel/data if not given.",
     ),
-    optional("capacity", Kind::Int(1, i64::MAX), "1000000", "Most events that may wait."),
     optional("transactionCapacity", Kind::Int(1, i64::MAX), "10000", "Most events of one batch; at most capacity."),
-    optional("keep-alive", Kind::Seconds, "3", "Longest wait for room, and for events."),
     optional(
         "maxFileSize",
         Kind::Int(1, i64::MAX),
@@ -64,29 +71,44 @@ const MIN_RESERVE_BYTES: u64 = 1 << 20;
 
 /// What a channel is opened with.
 #[derive(Debug, Clone)]
-pub(super) struct FileOptions {
-    pub(super) checkpoint_dir: PathBuf,
+pub(crate) struct FileOptions {
+    pub(crate) checkpoint_dir: PathBuf,
     /// All are locked, the first is used; never empty.
-    pub(super) data_dirs: Vec<PathBuf>,
-    pub(super) capacity_events: u64,
-    pub(super) transaction_events: u64,
-    pub(super) keep_alive: Duration,
-    pub(super) segment_bytes: u64,
-    pub(super) reserve_bytes: u64,
-    pub(super) durability: Durability,
-    pub(super) roll_on_close: bool,
+    pub(crate) data_dirs: Vec<PathBuf>,
+    pub(crate) capacity_events: u64,
+    pub(crate) transaction_events: u64,
+    pub(crate) keep_alive: Duration,
+    pub(crate) segment_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) durability: Durability,
+    pub(crate) roll_on_close: bool,
+}
+
+/// How much may be in a channel, and how long one waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) capacity_events: u64,
+    pub(crate) transaction_events: u64,
+    pub(crate) keep_alive: Duration,
 }
 
 impl FileOptions {
     pub(super) fn parse(options: &Options, cx: &ChannelContext) -> Result<Self> {
-        let encryption = OPTIONS.iter().map(|spec| spec.key).filter(|key| key.starts_with("encryption."));
-        if let Some(key) = encryption.into_iter().find(|key| options.find(key).is_some()) {
-            return Err(options.refuse(key, "encryption is not built in; use an encrypted file system instead"));
-        }
         let (capacity, transaction) = (options.int::<u64>("capacity")?, options.int::<u64>("transactionCapacity")?);
         if transaction > capacity {
             let problem = format!("expected at most capacity, {capacity}, got {transaction}");
             return Err(options.refuse("transactionCapacity", problem));
+        }
+        let keep_alive = options.seconds("keep-alive")?;
+        let bounds = Bounds { capacity_events: capacity, transaction_events: transaction, keep_alive };
+        Self::within(bounds, options, cx)
+    }
+
+    /// [`SHARED`] alone are read, and the bounds are given.
+    pub(crate) fn within(bounds: Bounds, options: &Options, cx: &ChannelContext) -> Result<Self> {
+        let encryption = OPTIONS.iter().map(|spec| spec.key).filter(|key| key.starts_with("encryption."));
+        if let Some(key) = encryption.into_iter().find(|key| options.find(key).is_some()) {
+            return Err(options.refuse(key, "encryption is not built in; use an encrypted file system instead"));
         }
         let channel_dir = cx.home.join("file-channel");
         let or_default = |key, name: &str| options.find(key).map_or_else(|| channel_dir.join(name), PathBuf::from);
@@ -100,9 +122,9 @@ impl FileOptions {
         Ok(Self {
             checkpoint_dir: or_default("checkpointDir", "checkpoint"),
             data_dirs,
-            capacity_events: capacity,
-            transaction_events: transaction,
-            keep_alive: options.seconds("keep-alive")?,
+            capacity_events: bounds.capacity_events,
+            transaction_events: bounds.transaction_events,
+            keep_alive: bounds.keep_alive,
             segment_bytes: options.int::<u64>("maxFileSize")?.min(MAX_SEGMENT_BYTES),
             reserve_bytes: options.int::<u64>("minimumRequiredSpace")?.max(MIN_RESERVE_BYTES),
             durability: if options.bool("fsyncPerTransaction")? { Durability::Synced } else { Durability::Lazy },

@@ -19,12 +19,12 @@ use crate::queue::{Piece, Queue};
 use crate::received::Received;
 
 /// Bytes of stored events that are kept in memory for sinks that keep up. Beyond, they are read back when their turn comes.
-pub(super) const MEMORY_BYTES: u64 = 8 << 20;
+pub(crate) const MEMORY_BYTES: u64 = 8 << 20;
 
 /// What the channel, its open takes and the journals' callbacks share.
 #[derive(Debug)]
-pub(super) struct Store {
-    pub(super) gate: Gate,
+pub(crate) struct Store {
+    pub(crate) gate: Gate,
     /// Drawn once per directory.
     pub(super) id: u64,
     /// Drawn at this opening.
@@ -113,8 +113,25 @@ pub(super) struct Segment {
 
 impl Store {
     /// See [`millstream_core::Channel::put`].
-    pub(super) fn put(self: &Arc<Self>, batch: Batch, room: Room) -> Ticket {
+    pub(crate) fn put(self: &Arc<Self>, batch: Batch, room: Room) -> Ticket {
+        self.put_at(batch, room).0
+    }
+
+    /// The same, with the sequences that the events were given.
+    pub(crate) fn put_at(self: &Arc<Self>, batch: Batch, room: Room) -> (Ticket, Range<u64>) {
         let mut state = self.state.lock();
+        let (first, enqueued) = (state.next, state.in_flight.len());
+        let put = self.put_locked(&mut state, batch, room);
+        let (given, enqueued) = (first..state.next, state.in_flight.len() > enqueued);
+        drop(state);
+        if enqueued {
+            // It is, whatever a test asks for here.
+            let _ = failpoint::hit("channel.put-enqueued");
+        }
+        (put, given)
+    }
+
+    fn put_locked(self: &Arc<Self>, state: &mut State, batch: Batch, room: Room) -> Ticket {
         if state.closed {
             return Ticket::ready(Err(self.stopped()));
         }
@@ -125,18 +142,36 @@ impl Store {
         };
         let batch = state.received.trim(batch);
         if batch.len() < came {
-            self.count_trimmed(&mut state, (came - batch.len()) as u64);
+            self.count_trimmed(state, (came - batch.len()) as u64);
         }
         let is_new = batch.coverage().is_some_and(|coverage| state.origins.is_new(coverage));
         if batch.is_empty() && !is_new {
             state.received.forget(batch.low_water());
             return state.wait_for_last();
         }
-        let enqueued = self.enqueue(&mut state, batch, room);
-        drop(state);
-        // The put is enqueued, whatever a test asks for here.
-        let _ = failpoint::hit("channel.put-enqueued");
+        let enqueued = self.enqueue(state, batch, room);
         enqueued.unwrap_or_else(|error| Ticket::ready(Err(error)))
+    }
+
+    /// Leaves of `batch` what did not come here before.
+    pub(crate) fn unknown(&self, batch: Batch) -> Batch {
+        let mut state = self.state.lock();
+        let fresh = state.received.trim(batch.clone());
+        state.received.forget(batch.low_water());
+        fresh
+    }
+
+    /// How many events of `range` can be taken, and how far all is stored that was enqueued.
+    pub(crate) fn untaken(&self, range: Range<u64>) -> (u64, u64) {
+        let state = self.state.lock();
+        let stored = if state.in_flight.is_empty() { u64::MAX } else { state.stored };
+        let takeable = state.takeable(range.start..range.end.min(state.stored).max(range.start));
+        (takeable.iter().map(|gap| gap.end - gap.start).sum(), stored)
+    }
+
+    /// All before are delivered.
+    pub(crate) fn floor(&self) -> u64 {
+        self.state.lock().acked.run_end(0)
     }
 
     fn enqueue(self: &Arc<Self>, state: &mut State, batch: Batch, room: Room) -> Result<Ticket> {
