@@ -6,6 +6,7 @@ pub mod calls;
 pub mod config;
 pub mod demo;
 pub mod memory;
+pub mod monitoring;
 pub mod peers;
 mod process;
 mod trace;

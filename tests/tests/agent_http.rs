@@ -1,11 +1,10 @@
 //! What an agent shows over HTTP, and what it does when its files change: the real binary, real sockets.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 
 use millstream_tests::Process;
+use millstream_tests::monitoring::{MONITORED, address, get, metrics};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,29 +44,6 @@ impl Place {
         let file = self.file().display().to_string();
         Process::start(["agent", "-n", "a1", "-f", &file].iter().chain(more))
     }
-}
-
-const MONITORED: [&str; 3] =
-    ["-Dflume.monitoring.type=http", "-Dflume.monitoring.port=0", "-Dflume.monitoring.host=127.0.0.1"];
-
-/// Where the agent's monitoring listens.
-fn address(agent: &Process) -> String {
-    let line = agent.until("monitoring serves http");
-    line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
-}
-
-/// Status line and body.
-fn get(address: &str, path: &str, accept: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.lines().next().unwrap().to_owned(), body.to_owned())
-}
-
-fn metrics(address: &str) -> Value {
-    serde_json::from_str(&get(address, "/metrics", "*/*").1).unwrap()
 }
 
 #[test]
