@@ -126,6 +126,14 @@ fn what_was_delivered_does_not_wait_and_the_sum_is_right() {
     assert!(number("out") > 0, "{verified}");
     assert_eq!(number("in"), number("out") + number("waiting"));
     assert_eq!(exported(&data, 0), (number("out")..number("in")).collect::<Vec<_>>());
+
+    // Old segments of a sound channel go at its next start; that is no damage.
+    let again = agent(&dir.path().join("agent.properties"));
+    again.until("agent is ready");
+    again.stop().expect_code(0);
+    assert_eq!(json("verify", &data, 0)["clean"], true);
+    let repaired = channel("repair", &data, &[]);
+    assert!(repaired.status.success() && text(&repaired.stdout).contains("nothing to repair"), "{repaired:?}");
 }
 
 #[test]

@@ -179,11 +179,12 @@ impl StoppedChannel {
         let channel = self.view_on(disk.clone())?;
         let lost = channel.store.sweep()?;
         let is_repair = |change: &Change| match change {
-            Change::Created(path) | Change::Removed(path) => path.extension().is_none_or(|end| end != "tmp"),
+            Change::Created(path) => path.extension().is_none_or(|end| end != "tmp"),
             Change::Renamed(_, to) => to.extension().is_some_and(|end| end == "bad"),
             Change::Cut(..) => true,
-            // What may not have reached the disk is written again at every opening.
-            Change::Written(..) => false,
+            // At every opening: segments of which everything is delivered go, and those that were never finished; what may
+            // not have reached the disk is written again.
+            Change::Removed(_) | Change::Written(..) => false,
         };
         Ok((disk.changes().into_iter().filter(is_repair).collect(), lost))
     }

@@ -57,7 +57,7 @@ fn step(change: &Change) -> String {
         Change::Renamed(from, to) => {
             format!("set {} aside as {}: nothing in it can be read", from.display(), to.display())
         }
-        Change::Removed(path) => format!("remove {}: unfinished, or everything in it is delivered", path.display()),
+        Change::Removed(path) => format!("remove {}", path.display()),
         Change::Cut(path, from, to) => {
             format!("cut {} bytes off {}, from byte {to} on: a write that did not finish", from - to, path.display())
         }
