@@ -1,4 +1,4 @@
-//! Avro RPC over sockets: servers that execute calls, and clients that make them.
+//! Avro RPC over sockets: servers that execute calls, and clients that make them; and a client of Flume's Thrift service.
 //!
 //! The formats are those of `millstream-wire`; here are connections, with their TLS and compression, limits and
 //! time-outs. No message is known here: a [`Service`] gets each call as it is.
@@ -9,10 +9,12 @@ mod connection;
 pub mod server;
 #[cfg(test)]
 mod tests;
+pub mod thrift;
 mod transport;
 
 pub use client::{Client, ClientSettings};
 pub use server::{Call, Pending, Reply, Server, ServerLimits, Service};
+pub use thrift::{ThriftClient, ThriftSettings};
 pub use transport::Wrapping;
 
 use millstream_wire::avro_rpc::Metadata;

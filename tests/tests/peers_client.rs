@@ -1,4 +1,4 @@
-//! The clients of our crate, and `millstream avro-client`, at avro sources of the real Flume.
+//! The clients of our crate, and `millstream avro-client`, at avro and thrift sources of the real Flume.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -13,13 +13,19 @@ use millstream_tests::{millstream, until_true};
 
 /// An agent whose events end in a file, headers and all.
 fn into_a_file(place: &mut Place, source: &str) -> String {
+    let port = place.port("avro");
+    served(place, &format!("type = avro\nport = {port}\n{source}"))
+}
+
+/// As [`into_a_file`], from a source of these keys.
+fn served(place: &mut Place, source: &str) -> String {
     fs::create_dir_all(place.path("out")).unwrap();
     let directory = place.path("out").display().to_string();
     let keys = format!(
         "type = file_roll\nsink.directory = {directory}\nsink.rollInterval = 0\nsink.serializer = HEADER_AND_TEXT\nchannel = c1"
     );
-    let port = place.port("avro");
-    Config::default().avro("r1", port, source).file_channel("c1", place).sink("k1", &keys).text()
+    let source = format!("{source}\nbind = 127.0.0.1\nchannels = c1");
+    Config::default().source("r1", &source).file_channel("c1", place).sink("k1", &keys).text()
 }
 
 /// Lines of the file, and how often each is there.
@@ -77,6 +83,34 @@ fn our_clients_are_served_by_flume_1_11() {
 #[test]
 fn our_clients_are_served_by_flume_1_9() {
     our_clients_are_served(Version::V1_9);
+}
+
+fn our_thrift_client_is_served(version: Version) {
+    for protocol in ["compact", "binary"] {
+        let flume = Flume::agent(version, |place| {
+            let port = place.port("thrift");
+            served(place, &format!("type = thrift\nport = {port}\nprotocol = {protocol}"))
+        });
+        let address = format!("127.0.0.1:{}", flume.port("thrift"));
+        let properties = [("client.type", "thrift"), ("protocol", protocol), ("hosts", "h1"), ("hosts.h1", &address)];
+        let mut client = RpcClientFactory::get_instance(properties).unwrap();
+        client.append(Event::from("alone").with_header("größe", "5 µm")).unwrap();
+        client.append_batch((0..1000).map(|number| Event::from(number.to_string())).collect()).unwrap();
+        until_true("everything is there", || arrived(&flume).len() >= 1001);
+        let mut lines = arrived(&flume);
+        assert_eq!(lines.remove("{größe=5 µm} alone"), Some(1), "{protocol}");
+        assert!((0..1000).all(|number| lines.remove(&format!("{{}} {number}")) == Some(1)), "{protocol}: {lines:?}");
+    }
+}
+
+#[test]
+fn our_thrift_client_is_served_by_flume_1_11() {
+    our_thrift_client_is_served(Version::V1_11);
+}
+
+#[test]
+fn our_thrift_client_is_served_by_flume_1_9() {
+    our_thrift_client_is_served(Version::V1_9);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Events as one call carries them.
 
+use std::sync::OnceLock;
+
 use bytes::{Bytes, BytesMut};
 use millstream_core::{Batch, Error, Result, SlabBuilder};
 use millstream_rpc::introduce;
@@ -10,9 +12,21 @@ use millstream_wire::names::Names;
 use super::Event;
 use super::series::Series;
 
-/// A call, encoded once however often it is made.
+/// A call, encoded for Avro once however often it is made.
 #[derive(Debug)]
 pub(super) struct Call {
+    /// What it carries.
+    pub(super) batch: Batch,
+    /// One event by itself.
+    pub(super) alone: bool,
+    /// How the events are called.
+    names: Names,
+    avro: OnceLock<AvroCall>,
+}
+
+/// A call as Avro RPC has it.
+#[derive(Debug, Clone)]
+pub(super) struct AvroCall {
     pub(super) message: &'static str,
     pub(super) meta: Metadata,
     pub(super) params: Bytes,
@@ -23,15 +37,21 @@ pub(super) struct Call {
 impl Call {
     /// The call that carries `events`, which all have names; `append` for a single one if `alone`.
     pub(super) fn of(events: &[Event], series: &Series, alone: bool) -> Self {
-        let batch = batch(events);
-        let (message, params) = match alone {
-            true => (APPEND, encode_append(batch.event(0))),
-            false => (APPEND_BATCH, encode_append_batch(&[batch])),
+        Self { batch: batch(events), alone, names: names(events, series), avro: OnceLock::new() }
+    }
+
+    pub(super) fn avro(&self) -> AvroCall {
+        let encoded = || {
+            let (message, params) = match self.alone {
+                true => (APPEND, encode_append(self.batch.event(0))),
+                false => (APPEND_BATCH, encode_append_batch(std::slice::from_ref(&self.batch))),
+            };
+            let mut meta = Metadata::new();
+            introduce(&mut meta, false);
+            self.names.insert_into(&mut meta);
+            AvroCall { message, meta, params }
         };
-        let mut meta = Metadata::new();
-        introduce(&mut meta, false);
-        names(events, series).insert_into(&mut meta);
-        Self { message, meta, params }
+        self.avro.get_or_init(encoded).clone()
     }
 }
 

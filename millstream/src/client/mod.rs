@@ -1,4 +1,4 @@
-//! Sends events to agents: Flume's three RPC clients, under Flume's words and properties.
+//! Sends events to agents: Flume's four RPC clients, under Flume's words and properties.
 //!
 //! ```no_run
 //! use millstream::client::{Event, RpcClientFactory};
@@ -18,11 +18,13 @@
 //! | `default` | the first of `hosts` | the client is of no further use: get another |
 //! | `default_failover` | one at a time | the next one in the circle, `max-attempts` times |
 //! | `default_loadbalance` | each call another, in turn or at random | each other one once |
+//! | `thrift` | the first of `hosts`, a thrift source, `protocol` compact or binary | the next call connects again |
 //!
 //! # Delivery
 //! A call that returns `Ok` is stored, as durably as the agent's channels are. What was not answered OK comes back as
 //! [`Undelivered`]. Events travel under names, so what is repeated, or goes to another host, because an answer was lost is
-//! known where both ways lead to the same channel of ours; a foreign agent gets it twice.
+//! known where both ways lead to the same channel of ours; a foreign agent gets it twice, and so does one that is spoken
+//! to by Thrift, which has no room for names.
 //!
 //! # Source
 //! `org.apache.flume.api` of the Flume SDK 1.11. Different on purpose: a batch of which a part was answered OK comes back

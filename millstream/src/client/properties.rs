@@ -8,14 +8,15 @@ use millstream_config::Entry;
 use millstream_core::options::{joined, nearest};
 use millstream_core::{Error, Kind, OptionSpec, Options, Result, Setting, family, optional, required, unset};
 use millstream_io::tls;
-use millstream_rpc::{ClientSettings, Wrapping};
+use millstream_rpc::{ClientSettings, ThriftSettings, Wrapping};
 use millstream_wire::avro_event;
+use millstream_wire::thrift::Encoding;
 
-use super::host::Host;
+use super::host::{self, Host};
 use super::ways::{Failover, LoadBalance, Order};
 
-const OWN: [OptionSpec; 14] = [
-    optional("client.type", Kind::Text, "default", "default, default_failover or default_loadbalance."),
+const OWN: [OptionSpec; 19] = [
+    optional("client.type", Kind::Text, "default", "default, default_failover, default_loadbalance or thrift."),
     required("hosts", Kind::List, "Names of the hosts, in their order."),
     family("hosts.*", Kind::Text, "host:port of each name."),
     optional("batch-size", Kind::Int(0, u32::MAX as i64), "100", "Most events of one call; 0 is the default."),
@@ -37,7 +38,17 @@ const OWN: [OptionSpec; 14] = [
     optional("compression-type", Kind::Choice(&["none", "deflate"]), "none", "What the hosts must use too."),
     optional("compression-level", Kind::Int(0, 9), "6", "0 to 9, from none to most."),
     optional("maxIoWorkers", Kind::Text, "", "No effect: a connection costs no thread, as in Flume 1.10."),
-    optional("maxConnections", Kind::Text, "", "No effect: of Flume's thrift client."),
+    optional("maxConnections", Kind::Text, "", "No effect: a client makes one call at a time, over one connection."),
+    optional(
+        "protocol",
+        Kind::Choice(&["compact", "binary"]),
+        "compact",
+        "thrift: the encoding that the host must use too.",
+    ),
+    optional("kerberos", Kind::Bool, "false", "thrift: only false is built in."),
+    unset("client-principal", Kind::Text, "No effect without Kerberos."),
+    unset("client-keytab", Kind::Path, "No effect without Kerberos."),
+    unset("server-principal", Kind::Text, "No effect without Kerberos."),
 ];
 const OPTIONS: [OptionSpec; OWN.len() + tls::CLIENT_OPTIONS.len()] = joined(&[&OWN, &tls::CLIENT_OPTIONS]);
 
@@ -53,6 +64,8 @@ pub(super) struct Plan {
 pub(super) enum Way {
     /// The first one alone.
     Default(Box<Host>),
+    /// The first one alone, connected to again after a call that failed.
+    Thrift(Box<Host>),
     /// One, and another if it fails.
     Failover(Failover),
     /// Each in turn.
@@ -95,8 +108,9 @@ impl Plan {
         let (options, unknown) = Options::parse("client", &OPTIONS, &[], settings)?;
         unknown.iter().for_each(|warning| tracing::warn!(%warning, "client properties"));
         let kind = Type::of(&options)?;
-        let mut hosts = hosts(&options)?;
+        let mut hosts = hosts(&options, kind)?;
         let way = match kind {
+            Type::Thrift => Way::Thrift(Box::new(hosts.swap_remove(0))),
             Type::Default => Way::Default(Box::new(hosts.swap_remove(0))),
             Type::Failover => {
                 let given = options.find("max-attempts").map(|_| options.int("max-attempts")).transpose()?;
@@ -128,6 +142,7 @@ enum Type {
     Default,
     Failover,
     LoadBalance,
+    Thrift,
 }
 
 impl Type {
@@ -137,22 +152,23 @@ impl Type {
         if let Some((_, found)) = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
             return Ok(*found);
         }
-        if word.eq_ignore_ascii_case("thrift") || word == "ThriftRpcClient" {
-            let problem = "there is no thrift client here; use default with the port of an avro source of that agent";
-            return Err(options.refuse("client.type", problem));
-        }
         let words: Vec<&str> = TYPES.iter().map(|(name, _)| *name).collect();
         let hint =
             nearest(given, words.iter().copied()).map_or(String::new(), |near| format!("; did you mean {near}?"));
-        let problem = format!("expected one of {}, got {given:?}{hint}", words[..3].join(", "));
+        let problem = format!("expected one of {}, got {given:?}{hint}", words[..4].join(", "));
         Err(options.refuse("client.type", problem))
     }
 }
 
-fn hosts(options: &Options) -> Result<Vec<Host>> {
+fn hosts(options: &Options, kind: Type) -> Result<Vec<Host>> {
+    if options.bool("kerberos")? {
+        return Err(options.refuse("kerberos", "true is not built in; use ssl = true between trusted machines"));
+    }
     let tls = tls::connector(options)?;
     let deflate = options.text("compression-type")?.eq_ignore_ascii_case("deflate");
     let deflate = if deflate { Some(options.int("compression-level")?) } else { None };
+    let is_binary = options.text("protocol")?.eq_ignore_ascii_case("binary");
+    let encoding = if is_binary { Encoding::Binary } else { Encoding::Compact };
     let connect_timeout = time_out(options, "connect-timeout")?;
     let request_timeout = time_out(options, "request-timeout")?;
     let addresses: HashMap<String, Setting> =
@@ -168,9 +184,32 @@ fn hosts(options: &Options) -> Result<Vec<Host>> {
         let (host, port) = address(value).ok_or_else(|| {
             Error::config(place, format_args!("expected host:port with a port in 1..=65535, got {value:?}"))
         })?;
-        let wrapping = Wrapping { tls: tls.clone(), deflate };
-        let protocol = avro_event::protocol();
-        Ok(Host::new(ClientSettings { host, port, connect_timeout, request_timeout, wrapping, protocol }))
+        Ok(Host::new(match kind {
+            Type::Thrift => {
+                // The service knows no compression; Flume's client does not look at the property either.
+                let wrapping = Wrapping { tls: tls.clone(), deflate: None };
+                host::Settings::Thrift(ThriftSettings {
+                    host,
+                    port,
+                    connect_timeout,
+                    request_timeout,
+                    wrapping,
+                    encoding,
+                })
+            }
+            Type::Default | Type::Failover | Type::LoadBalance => {
+                let wrapping = Wrapping { tls: tls.clone(), deflate };
+                let protocol = avro_event::protocol();
+                host::Settings::Avro(ClientSettings {
+                    host,
+                    port,
+                    connect_timeout,
+                    request_timeout,
+                    wrapping,
+                    protocol,
+                })
+            }
+        }))
     };
     names.iter().map(host).collect()
 }
@@ -190,13 +229,15 @@ fn time_out(options: &Options, key: &str) -> Result<Duration> {
 }
 
 /// Names first, then Flume's classes.
-const TYPES: [(&str, Type); 6] = [
+const TYPES: [(&str, Type); 8] = [
     ("default", Type::Default),
     ("default_failover", Type::Failover),
     ("default_loadbalance", Type::LoadBalance),
+    ("thrift", Type::Thrift),
     ("NettyAvroRpcClient", Type::Default),
     ("FailoverRpcClient", Type::Failover),
     ("LoadBalancingRpcClient", Type::LoadBalance),
+    ("ThriftRpcClient", Type::Thrift),
 ];
 const FLUME_PACKAGE: &str = "org.apache.flume.api.";
 /// As Flume's.
@@ -231,11 +272,15 @@ mod tests {
             ),
             (
                 &[("hosts", "a"), host, ("client.type", "default_failovr")],
-                "client.type: expected one of default, default_failover, default_loadbalance, got \"default_failovr\"; did you mean default_failover?",
+                "client.type: expected one of default, default_failover, default_loadbalance, thrift, got \"default_failovr\"; did you mean default_failover?",
             ),
             (
-                &[("hosts", "a"), host, ("client.type", "thrift")],
-                "client.type: there is no thrift client here; use default with the port of an avro source of that agent",
+                &[("hosts", "a"), host, ("client.type", "thrift"), ("protocol", "json")],
+                "protocol: expected one of compact, binary, got \"json\"",
+            ),
+            (
+                &[("hosts", "a"), host, ("client.type", "thrift"), ("kerberos", "true")],
+                "kerberos: true is not built in; use ssl = true between trusted machines",
             ),
             (
                 &[("hosts", "a"), host, ("client.type", "default_loadbalance")],

@@ -158,7 +158,7 @@ impl RpcClient {
         }
         let call = Call::of(events, &self.series, alone);
         let outcome = match &mut self.way {
-            Way::Default(host) => host.call(&call).await,
+            Way::Default(host) | Way::Thrift(host) => host.call(&call).await,
             Way::Failover(failover) => failover.call(&call).await,
             Way::LoadBalance(load_balance) => load_balance.call(&call).await,
         };
@@ -179,7 +179,7 @@ impl RpcClient {
 
     fn hosts_mut(&mut self) -> &mut [Host] {
         match &mut self.way {
-            Way::Default(host) => std::slice::from_mut(host),
+            Way::Default(host) | Way::Thrift(host) => std::slice::from_mut(host),
             Way::Failover(failover) => failover.hosts_mut(),
             Way::LoadBalance(load_balance) => load_balance.hosts_mut(),
         }

@@ -41,16 +41,22 @@ async fn free_port() -> u16 {
 /// An agent that listens; what it stores goes on to `next`, or stays in its channel.
 async fn agent(next: Option<u16>) -> (RunningAgent, u16) {
     let port = free_port().await;
+    (agent_at(port, "type = avro", next).await, port)
+}
+
+/// As [`agent`], with a source of these keys at this port.
+async fn agent_at(port: u16, source: &str, next: Option<u16>) -> RunningAgent {
     let sink = next.map_or(String::new(), |next| {
         format!("a1.sinks = k1\na1.sinks.k1.type = avro\na1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = {next}\na1.sinks.k1.channel = c1\n")
     });
     let config = format!(
-        "a1.sources = r1\na1.channels = c1\na1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
-        a1.sources.r1.channels = c1\na1.channels.c1.type = memory\na1.channels.c1.capacity = 100000\na1.channels.c1.transactionCapacity = 100000\n{sink}"
+        "a1.sources = r1\na1.channels = c1\na1.sources.r1.{}\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
+        a1.sources.r1.channels = c1\na1.channels.c1.type = memory\na1.channels.c1.capacity = 100000\na1.channels.c1.transactionCapacity = 100000\n{sink}",
+        source.replace('\n', "\na1.sources.r1.")
     );
     let agent = Agent::builder().name("a1").config_text(config).start().await.unwrap();
     agent.ready().await;
-    (agent, port)
+    agent
 }
 
 /// What waits in the agent's channel.
@@ -343,14 +349,8 @@ async fn tls_and_compression_are_what_the_agent_has() {
     std::fs::write(path("server.pem"), pair.signing_key.serialize_pem() + &pair.cert.pem()).unwrap();
     std::fs::write(path("trust.pem"), pair.cert.pem()).unwrap();
     let port = free_port().await;
-    let config = format!(
-        "a1.sources = r1\na1.channels = c1\na1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}
-        a1.sources.r1.compression-type = deflate\na1.sources.r1.ssl = true\na1.sources.r1.keystore = {}\na1.sources.r1.channels = c1
-        a1.channels.c1.type = memory\n",
-        path("server.pem")
-    );
-    let agent = Agent::builder().name("a1").config_text(config).start().await.unwrap();
-    agent.ready().await;
+    let ssl = format!("ssl = true\nkeystore = {}", path("server.pem"));
+    let agent = agent_at(port, &format!("type = avro\ncompression-type = deflate\n{ssl}"), None).await;
     let deflate = [("compression-type", "deflate"), ("compression-level", "9"), ("ssl", "true")];
     let error = RpcClientFactory::get_instance(properties(&[port], &deflate)).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("connect 127.0.0.1:{port}: invalid peer certificate")), "{error}");
@@ -358,5 +358,58 @@ async fn tls_and_compression_are_what_the_agent_has() {
     let mut client = client_of(&[port], &[&deflate[..], &[("truststore", &trust)]].concat()).await;
     client.append_batch(numbered(0..50)).await.unwrap();
     assert_eq!(stored(&agent).await, texts(0..50));
+    agent.stop().await.unwrap();
+
+    let port = free_port().await;
+    let agent = agent_at(port, &format!("type = thrift\n{ssl}"), None).await;
+    let thrift = [("client.type", "thrift"), ("ssl", "true")];
+    let undelivered = client_of(&[port], &thrift).await.append(Event::from("x")).await.unwrap_err().to_string();
+    assert!(undelivered.contains("invalid peer certificate"), "{undelivered}");
+    let mut client = client_of(&[port], &[&thrift[..], &[("truststore", &trust)]].concat()).await;
+    client.append_batch(numbered(0..50)).await.unwrap();
+    assert_eq!(stored(&agent).await, texts(0..50));
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thrift_client_speaks_either_encoding_and_connects_again_after_a_call_that_failed() {
+    for (protocol, kind) in [("compact", "thrift"), ("binary", "org.apache.flume.api.ThriftRpcClient")] {
+        let port = free_port().await;
+        let source = format!("type = thrift\nprotocol = {protocol}");
+        let agent = agent_at(port, &source, None).await;
+        let settings = [("client.type", kind), ("protocol", protocol), ("batch-size", "4")];
+        let mut client = client_of(&[port], &settings).await;
+        client.append(Event::from("alone").with_header("größe", "5 µm")).await.unwrap();
+        client.append_batch(numbered(0..10)).await.unwrap();
+        let take = agent.channel("c1").unwrap().take(Limit { events: 1, bytes: u64::MAX }).await.unwrap();
+        assert_eq!(take.batches()[0].event(0).header("größe"), Some("5 µm".as_bytes()), "{protocol}");
+        drop(take);
+        assert_eq!(stored(&agent).await, [vec!["alone".to_owned()], texts(0..10)].concat(), "{protocol}");
+        agent.stop().await.unwrap();
+
+        let undelivered = client.append_batch(numbered(10..20)).await.unwrap_err();
+        assert_eq!(undelivered.events.len(), 10, "{undelivered}");
+        assert!(client.is_active(), "as Flume's");
+        let agent = agent_at(port, &source, None).await;
+        client.append_batch(undelivered.events).await.unwrap();
+        assert_eq!(stored(&agent).await, texts(10..20));
+        agent.stop().await.unwrap();
+        client.close().await;
+        let error = client.append(Event::from("late")).await.unwrap_err().to_string();
+        assert!(error.ends_with("the client is closed"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_thrift_client_that_is_refused_keeps_its_events_and_its_connection() {
+    let port = free_port().await;
+    let agent = agent_at(port, "type = thrift", None).await;
+    let mut client = client_of(&[port], &[("client.type", "thrift"), ("batch-size", "200000")]).await;
+    // More than the channel takes in one transaction.
+    let undelivered = client.append_batch(numbered(0..100_001)).await.unwrap_err();
+    assert!(undelivered.to_string().contains("the peer answered FAILED"), "{undelivered}");
+    assert_eq!(undelivered.events.len(), 100_001);
+    client.append_batch(numbered(0..3)).await.unwrap();
+    assert_eq!(stored(&agent).await, texts(0..3));
     agent.stop().await.unwrap();
 }

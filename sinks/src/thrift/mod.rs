@@ -14,7 +14,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +23,11 @@ use millstream_core::{
     required, unset,
 };
 use millstream_io::tls;
-use millstream_wire::thrift::{Answer, Encoding, Status, decode_answer, encode_append_batch};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use millstream_rpc::thrift::accepted;
+use millstream_rpc::{ThriftClient, ThriftSettings, Wrapping};
+use millstream_wire::thrift::{Answer, Encoding};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::time::Instant;
 
 /// The declaration.
 pub static SPEC: SinkSpec = SinkSpec {
@@ -65,36 +62,23 @@ const OWN: [OptionSpec; 12] = [
 ];
 const OPTIONS: [OptionSpec; OWN.len() + tls::CLIENT_OPTIONS.len()] = joined(&[&OWN, &tls::CLIENT_OPTIONS]);
 
-/// An answer is a few dozen bytes; an exception may have a text.
-const MOST_ANSWER_BYTES: usize = 1 << 20;
-
 /// Sends.
 struct ThriftSink {
     sending: Arc<Mutex<Sending>>,
 }
 
 struct Sending {
-    host: String,
-    port: u16,
+    settings: ThriftSettings,
     address: String,
-    encoding: Encoding,
-    tls: Option<TlsConnector>,
-    connect_timeout: Duration,
-    request_timeout: Duration,
     reset_after: Option<Duration>,
     connection: Option<Connection>,
     cx: Option<SinkContext>,
 }
 
 struct Connection {
-    stream: Box<dyn Stream>,
+    client: ThriftClient,
     since: Instant,
-    /// Of the last call.
-    sequence: i32,
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 // === impl ThriftSink ===
 
@@ -108,18 +92,16 @@ impl ThriftSink {
         let guide_spells = options.find("connection-reset-interval").is_some();
         let reset = if guide_spells { "connection-reset-interval" } else { "reset-connection-interval" };
         let reset = options.seconds(reset)?;
-        let sending = Sending {
-            address: format!("{host}:{port}"),
+        let settings = ThriftSettings {
             host,
             port,
-            encoding: if is_binary { Encoding::Binary } else { Encoding::Compact },
-            tls: tls::connector(options)?,
             connect_timeout: options.millis("connect-timeout")?,
             request_timeout: options.millis("request-timeout")?,
-            reset_after: (!reset.is_zero()).then_some(reset),
-            connection: None,
-            cx: None,
+            wrapping: Wrapping { tls: tls::connector(options)?, deflate: None },
+            encoding: if is_binary { Encoding::Binary } else { Encoding::Compact },
         };
+        let reset_after = (!reset.is_zero()).then_some(reset);
+        let sending = Sending { address: settings.address(), settings, reset_after, connection: None, cx: None };
         Ok(Self { sending: Arc::new(Mutex::new(sending)) })
     }
 }
@@ -156,69 +138,36 @@ impl Sending {
         if self.is_due() {
             self.disconnect();
         }
-        let answer = match self.call(batches).await {
-            Ok(answer) => answer,
+        match self.call(batches).await {
+            Ok(answer) => accepted(answer, &self.address),
             Err(error) => {
-                // Where it stands in the stream of messages nobody knows any more.
                 self.disconnect();
-                return Err(error);
+                Err(error)
             }
-        };
-        let refused = match answer.outcome {
-            Ok(Status::Ok) => return Ok(()),
-            Ok(Status::Failed) => "the peer answered FAILED: its channel is full or broken".to_owned(),
-            Ok(other) => format!("the peer answered {other:?}"),
-            Err(text) => format!("the peer answered: {text}"),
-        };
-        Err(Error::net("deliver to", &self.address, io::Error::other(refused)))
+        }
     }
 
     async fn call(&mut self, batches: &[Batch]) -> Result<Answer> {
-        self.connect().await?;
-        let (encoding, limit) = (self.encoding, self.request_timeout);
-        let Some(connection) = &mut self.connection else {
-            return Err(Error::Stopped { what: "thrift sink".into() });
-        };
-        connection.sequence = connection.sequence.wrapping_add(1);
-        let message = encode_append_batch(encoding, connection.sequence, batches);
-        let exchanged = timeout(limit, connection.exchange(&message)).await;
-        let frame = exchanged.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let frame = frame.map_err(|error| Error::net("answer from", &self.address, error))?;
-        let answer = decode_answer(encoding, &frame)?;
-        if answer.sequence != connection.sequence {
-            let problem =
-                format!("expected the answer to call {}, got that to {}", connection.sequence, answer.sequence);
-            return Err(Error::corrupt(&self.address, problem));
+        if self.connection.is_none() {
+            self.connect().await?;
         }
-        Ok(answer)
+        match &mut self.connection {
+            Some(connection) => connection.client.append_batch(batches).await,
+            None => Err(Error::Stopped { what: "thrift sink".into() }),
+        }
     }
 
     async fn connect(&mut self) -> Result<()> {
-        if self.connection.is_some() {
-            return Ok(());
-        }
-        let connecting = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            // Calls must not wait; a socket that cannot be told so still works.
-            let _ = stream.set_nodelay(true);
-            let stream: Box<dyn Stream> = match &self.tls {
-                Some(tls) => Box::new(tls.connect(server_name(&self.host)?, stream).await?),
-                None => Box::new(stream),
-            };
-            Ok(stream)
-        };
-        let connected = timeout(self.connect_timeout, connecting).await;
-        let connected: io::Result<_> = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match connected {
-            Ok(stream) => {
+        match ThriftClient::connect(&self.settings).await {
+            Ok(client) => {
                 self.count(MetricName::ConnectionCreatedCount);
                 tracing::info!(address = self.address, "connected");
-                self.connection = Some(Connection { stream, since: Instant::now(), sequence: 0 });
+                self.connection = Some(Connection { client, since: Instant::now() });
                 Ok(())
             }
             Err(error) => {
                 self.count(MetricName::ConnectionFailedCount);
-                Err(Error::net("connect", &self.address, error))
+                Err(error)
             }
         }
     }
@@ -239,27 +188,4 @@ impl Sending {
             cx.status.count(name, 1);
         }
     }
-}
-
-impl Connection {
-    /// Sends a message and reads the frame that answers it.
-    async fn exchange(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
-        self.stream.write_all(message).await?;
-        self.stream.flush().await?;
-        let len = self.stream.read_u32().await? as usize;
-        if len > MOST_ANSWER_BYTES {
-            let problem =
-                format!("an answer of {len} bytes, expected at most {MOST_ANSWER_BYTES}; is it a thrift source?");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
-        }
-        let mut frame = vec![0; len];
-        self.stream.read_exact(&mut frame).await?;
-        Ok(frame)
-    }
-}
-
-/// The name is sent where it is one; it is not checked.
-fn server_name(host: &str) -> io::Result<ServerName<'static>> {
-    let name = ServerName::try_from(host.to_owned()).or_else(|_| ServerName::try_from("unnamed"));
-    name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }

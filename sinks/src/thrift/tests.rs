@@ -6,7 +6,7 @@ use bytes::Bytes;
 use millstream_testkit::contract::sink::{FailingHome, Home};
 use millstream_testkit::{failing_sink_contract, setting, sink_contract};
 use millstream_wire::EventLimits;
-use millstream_wire::thrift::{Method, decode_call, encode_exception, encode_reply};
+use millstream_wire::thrift::{Method, Status, decode_call, encode_exception, encode_reply};
 use parking_lot::Mutex as Lock;
 
 use super::*;
