@@ -7,6 +7,8 @@
 //! Flume's keys (`org.apache.flume.FlumeException` texts apart): `ssl`, `keystore`, `truststore`, `exclude-protocols` and their
 //! kin. As Flume, clients check the chain and not the host name, and servers ask for no client certificate.
 
+mod ec;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,7 +72,7 @@ pub fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
         .map_err(|error| options.refuse("include-protocols", error))?;
     let config = builder.with_no_client_auth().with_single_cert(chain, key);
     let config = config.map_err(|error| {
-        let remedy = "an EC key that keytool made lacks its public half and cannot be used: make one with keytool -keyalg RSA, or take PEM from openssl";
+        let remedy = "make one with keytool -keyalg RSA, or -keyalg EC on the curve secp256r1 or secp384r1";
         options.refuse("keystore", format_args!("{}: {error}; {remedy}", file.display()))
     })?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
@@ -113,10 +115,13 @@ impl Identity {
         let store = pkcs12(file, &bytes, password)?;
         let (_, chain) =
             store.private_key_chain().ok_or_else(|| format!("{}: no private key in it", file.display()))?;
-        let key = PrivateKeyDer::try_from(chain.key().as_der().to_vec());
+        let certificates = chain.certs().iter().map(|certificate| certificate.as_der().to_vec().into());
+        let certificates: Vec<CertificateDer<'static>> = certificates.collect();
+        let key = chain.key().as_der();
+        let completed = certificates.first().and_then(|own| ec::completed(key, own));
+        let key = PrivateKeyDer::try_from(completed.unwrap_or_else(|| key.to_vec()));
         let key = key.map_err(|error| format!("{}: the private key cannot be used: {error}", file.display()))?;
-        let chain = chain.certs().iter().map(|certificate| certificate.as_der().to_vec().into()).collect();
-        Ok(Self { key, chain })
+        Ok(Self { key, chain: certificates })
     }
 }
 

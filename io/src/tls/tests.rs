@@ -97,6 +97,20 @@ async fn pem_and_pkcs12_speak_to_each_other_and_the_host_name_does_not_matter() 
     }
 }
 
+/// Made as `tests/golden/tls/README.md` says.
+#[tokio::test]
+async fn keys_that_javas_keytool_made_on_elliptic_curves_are_completed_from_their_certificates() {
+    let files = Files::new();
+    for curve in ["secp256r1.p12", "secp384r1.p12"] {
+        let made = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/tls").join(curve);
+        std::fs::copy(made, files.path(curve)).unwrap();
+        let acceptor = files.acceptor(&[("ssl", "true"), ("keystore", curve), ("keystore-password", "secret")]);
+        let trust = [("ssl", "true"), ("truststore", curve), ("truststore-password", "secret")];
+        let connector = files.connector(&trust).unwrap().unwrap();
+        assert_eq!(exchange(acceptor.unwrap().unwrap(), connector).await.unwrap(), "hello", "{curve}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_trusted_is_refused() {
     let (files, others) = (Files::new(), Files::new());
