@@ -4,6 +4,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use flate2::Compression;
@@ -280,6 +283,42 @@ fn posted(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Peers that begin what each port takes, and send the rest of it byte by byte, until it is dropped.
+struct Slow {
+    ended: Arc<AtomicBool>,
+    sending: Option<JoinHandle<()>>,
+}
+
+impl Slow {
+    fn start(ports: &Ports) -> Self {
+        let begun: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nX: ";
+        let peers: Vec<TcpStream> = ports.tcp().into_iter().flat_map(|port| [connect(port), connect(port)]).collect();
+        let ended = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&ended);
+        let sending = std::thread::spawn(move || {
+            for byte in begun.iter().copied().chain(std::iter::repeat(b'x')) {
+                // One that was disconnected has its end.
+                peers.iter().for_each(|mut peer| _ = peer.write(&[byte]));
+                if told.load(Ordering::SeqCst) {
+                    return;
+                }
+                // sleeps: being slow is what they do.
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        Self { ended, sending: Some(sending) }
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        if let Some(sending) = self.sending.take() {
+            let _ = sending.join();
+        }
+    }
+}
+
 #[test]
 fn every_kept_input_is_survived_on_every_port() {
     let agent = Agent::start();
@@ -328,7 +367,8 @@ fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_me
             silent.push(stream);
         }
     }
-    agent.assert_serves("many silent peers");
+    let slow = Slow::start(ports);
+    agent.assert_serves("many silent and some slow peers");
     for port in [ports.avro, ports.spark] {
         avro_attacks().iter().for_each(|bytes| attack(port, bytes));
     }
@@ -350,6 +390,6 @@ fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_me
         let failures = agent.counted(source, "EventReadFail") + agent.counted(source, "GenericProcessingFail");
         assert!(failures > 0, "{source}: nothing is counted");
     }
-    drop(silent);
+    drop((silent, slow));
     agent.process.stop().expect_code(0);
 }
