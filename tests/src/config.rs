@@ -1,6 +1,6 @@
 //! Properties of agents, for the real Flume and for ours alike.
 
-use millstream_testkit::peer::Place;
+use millstream_testkit::peer::{ClassPath, Keys, Place};
 
 /// Most events of one call of an avro sink.
 pub const BATCH: u64 = 1000;
@@ -87,6 +87,20 @@ impl Config {
         let list = |group: &str, names: &[String]| format!("a1.{group} = {}\n", names.join(" "));
         [list("sources", &sources), list("channels", &channels), list("sinks", &sinks), lines].concat()
     }
+}
+
+/// Keys of a source's TLS, and of a client's of this version.
+pub fn tls(keys: &Keys, class_path: ClassPath) -> (String, String) {
+    let password = Keys::PASSWORD;
+    // Netty 3 cannot read what TLS 1.3 sends after the handshake; it is on since Java 11.
+    let protocols = if class_path == ClassPath::Flume19 { "exclude-protocols = SSLv3 TLSv1.3\n" } else { "" };
+    (
+        format!("ssl = true\nkeystore = {}\nkeystore-password = {password}\n{protocols}", keys.keystore.display()),
+        format!(
+            "ssl = true\ntruststore = {}\ntruststore-password = {password}\ntruststore-type = PKCS12\n{protocols}",
+            keys.truststore.display()
+        ),
+    )
 }
 
 fn lines(group: &str, name: &str, keys: &str) -> String {

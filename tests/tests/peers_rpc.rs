@@ -4,7 +4,7 @@
 use millstream::Event;
 use millstream::receiver::PollReceiver;
 use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, driver, free_port};
-use millstream_tests::config::{BATCH, Config, DEFLATE};
+use millstream_tests::config::{BATCH, Config, DEFLATE, tls};
 use millstream_tests::demo::{Counts, different};
 use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, described, once_each};
 
@@ -42,20 +42,6 @@ fn client(class_path: ClassPath, place: &Place, name: &str, properties: &str, st
 
 fn one_host(port: u16) -> String {
     format!("hosts = h1\nhosts.h1 = 127.0.0.1:{port}\n")
-}
-
-/// Keys of a source's TLS, and of a client's of this version.
-fn tls(keys: &Keys, class_path: ClassPath) -> (String, String) {
-    let password = Keys::PASSWORD;
-    // Netty 3 cannot read what TLS 1.3 sends after the handshake; it is on since Java 11.
-    let protocols = if class_path == ClassPath::Flume19 { "exclude-protocols = SSLv3 TLSv1.3\n" } else { "" };
-    (
-        format!("ssl = true\nkeystore = {}\nkeystore-password = {password}\n{protocols}", keys.keystore.display()),
-        format!(
-            "ssl = true\ntruststore = {}\ntruststore-password = {password}\ntruststore-type = PKCS12\n{protocols}",
-            keys.truststore.display()
-        ),
-    )
 }
 
 /// A source of ours, and a client of Flume's that sends to it.
