@@ -29,7 +29,7 @@ const OPTIONS: &[OptionSpec] = &[
         "maxSuccessfulEvents",
         Kind::Int(-1, i64::MAX),
         "-1",
-        "The same: an event that is refused is offered again.",
+        "The same, but the last batch is whole: an event that is refused is offered again.",
     ),
     optional("batchSize", Kind::Int(1, 1 << 20), "1", "Events of one batch."),
     optional(
@@ -47,7 +47,7 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 struct Stress {
     body_bytes: usize,
-    /// `None` for no end.
+    /// `None` for no end; a limit of what is accepted is here as whole batches.
     total_events: Option<u64>,
     batch_events: u64,
     /// `None` for as many as channels take.
@@ -59,11 +59,13 @@ struct Stress {
 impl Stress {
     fn from_options(options: &Options) -> Result<Self> {
         let limit = |key| Ok::<_, millstream_core::Error>(u64::try_from(options.int::<i64>(key)?).ok());
-        let limits = [limit("maxTotalEvents")?, limit("maxSuccessfulEvents")?];
+        let batch_events: u64 = options.int("batchSize")?;
+        let whole_batches = |events: u64| events.div_ceil(batch_events).saturating_mul(batch_events);
+        let limits = [limit("maxTotalEvents")?, limit("maxSuccessfulEvents")?.map(whole_batches)];
         let stress = Self {
             body_bytes: options.int("size")?,
             total_events: limits.into_iter().flatten().min(),
-            batch_events: options.int("batchSize")?,
+            batch_events,
             events_per_second: Some(options.int("maxEventsPerSecond")?).filter(|rate| *rate > 0),
         };
         if stress.body_bytes as u64 * stress.batch_events > MOST_BATCH_BYTES {
@@ -133,14 +135,14 @@ mod tests {
 
     #[tokio::test]
     async fn it_makes_as_many_events_as_either_limit_allows_and_then_idles() {
-        for limit in ["maxTotalEvents", "maxSuccessfulEvents"] {
+        for (limit, events) in [("maxTotalEvents", 25), ("maxSuccessfulEvents", 30)] {
             let channel = TestChannel::new();
             channel.refuse_reservations(1);
             channel.fail_puts(1);
             let running = start(&SPEC, &[(limit, "25"), ("batchSize", "10"), ("size", "3")], &channel).await;
-            running.until_counted(MetricName::EventAcceptedCount, 25).await;
+            running.until_counted(MetricName::EventAcceptedCount, events).await;
             running.stop().await.unwrap();
-            assert_eq!(channel.texts(), vec!["\x7F\x7F\x7F"; 25], "{limit}");
+            assert_eq!(channel.texts(), vec!["\x7F\x7F\x7F"; events as usize], "{limit}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whole-program tests: the built `millstream` as a process, and what watches it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
+pub mod beside;
 mod binary;
 pub mod calls;
 pub mod config;

@@ -3,126 +3,26 @@
 //! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream, UdpSocket};
+use std::io::Write;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use millstream_testkit::peer::{Flume, Place, RpcLoad, Version, free_port};
+use millstream_tests::beside::{Both, Event, agent, events};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 
-/// Headers and body of an event.
-type Event = (BTreeMap<String, String>, String);
-
-/// An agent in which each of these sources has a channel of its own, and a directory of its own for what comes.
-fn agent(place: &Place, sources: &[(&str, String)]) -> String {
-    let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
-    let all = |letter| names.iter().map(|name| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
-    let mut text = format!("a1.sources = {}\na1.channels = {}\na1.sinks = {}\n", all('r'), all('c'), all('k'));
-    for (name, properties) in sources {
-        let dir = place.path(name);
-        fs::create_dir_all(&dir).unwrap();
-        for line in properties.lines() {
-            text.push_str(&format!("a1.sources.r{name}.{}\n", line.trim()));
-        }
-        text.push_str(&format!(
-            "a1.sources.r{name}.channels = c{name}\na1.channels.c{name}.type = memory\n\
-             a1.channels.c{name}.capacity = 10000\na1.channels.c{name}.transactionCapacity = 1000\n\
-             a1.sinks.k{name}.type = file_roll\na1.sinks.k{name}.channel = c{name}\n\
-             a1.sinks.k{name}.sink.directory = {}\na1.sinks.k{name}.sink.rollInterval = 0\n\
-             a1.sinks.k{name}.sink.serializer = header_and_text\n",
-            dir.display()
-        ));
+/// Makes of an event of Flume's syslog sources what it is here: in docs/compat.md.
+fn reconcile_syslog((headers, body): &mut Event) {
+    // What it writes for a dash in a message.
+    *body = body.replace("null ", "- ");
+    if headers.get("flume.syslog.status").is_some_and(|status| status == "Invalid") {
+        // Of an earlier message of the connection.
+        headers.remove("priority");
     }
-    text
-}
-
-/// What a source brought, sorted: connections have no order among them.
-fn events(place: &Place, name: &str) -> Vec<Event> {
-    let files = fs::read_dir(place.path(name)).unwrap();
-    let contents = files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect::<Vec<_>>();
-    // What Flume writes for a dash in a message: in docs/compat.md.
-    let text = String::from_utf8_lossy(&contents).replace("null ", "- ");
-    let mut events: Vec<Event> = text.split_terminator('\n').map(event).collect();
-    events.sort();
-    events
-}
-
-/// Reads `{k=v, k2=v2} body`; Flume has the headers in the order of a hash table.
-fn event(line: &str) -> Event {
-    let (headers, body) = line.strip_prefix('{').and_then(|line| line.split_once("} ")).unwrap_or(("", line));
-    let headers = headers.split(", ").filter_map(|header| header.split_once('='));
-    // Of a long body, its beginning and length say enough.
-    let body = match body.char_indices().nth(100) {
-        Some((end, _)) => format!("{}... {} bytes", &body[..end], body.len()),
-        None => body.to_owned(),
-    };
-    (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body)
-}
-
-/// Both agents, of one text of properties.
-struct Both {
-    ours: OurAgent,
-    theirs: Flume,
-}
-
-impl Both {
-    fn start(properties: impl Fn(&mut Place) -> String) -> Self {
-        let both = Self { theirs: Flume::agent(Version::V1_11, &properties), ours: OurAgent::start(&properties) };
-        both.ours.process().until("agent is ready");
-        both
-    }
-
-    /// Says `bytes` to the port of this name, each piece on a connection of its own; what each agent answered.
-    fn say(&self, port: &str, pieces: &[&[u8]]) -> [Vec<String>; 2] {
-        let ports = [self.ours.port(port), self.theirs.port(port)];
-        ports.map(|port| pieces.iter().map(|piece| said(port, piece)).collect())
-    }
-
-    /// Waits until both have as many events from each of these sources, then ends both; the events must be equal.
-    #[track_caller]
-    fn compare(mut self, counts: &[(&str, usize)]) -> BTreeMap<String, Vec<Event>> {
-        for (name, count) in counts {
-            until_true(&format!("{count} events of {name}"), || {
-                [self.ours.place(), self.theirs.place()].iter().all(|place| events(place, name).len() >= *count)
-            });
-        }
-        self.ours.stop();
-        self.theirs.stop();
-        let names = counts.iter().map(|(name, _)| (*name).to_owned());
-        let of = |place: &Place| names.clone().map(|name| (name.clone(), events(place, &name))).collect();
-        let (ours, mut theirs): (BTreeMap<String, Vec<Event>>, BTreeMap<_, _>) =
-            (of(self.ours.place()), of(self.theirs.place()));
-        let all = theirs.values_mut().flatten();
-        all.filter(|(headers, _)| is_invalid(headers)).for_each(|(headers, _)| {
-            // Of an earlier message of the connection: in docs/compat.md.
-            headers.remove("priority");
-        });
-        for name in names {
-            assert_eq!(ours[&name], theirs[&name], "{name}: ours is left, Flume's is right");
-        }
-        ours
-    }
-}
-
-fn is_invalid(headers: &BTreeMap<String, String>) -> bool {
-    headers.get("flume.syslog.status").is_some_and(|status| status == "Invalid")
-}
-
-fn said(port: u16, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    stream.write_all(bytes).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut answer = Vec::new();
-    // One that is cut off may be told so.
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A day of this month or the last, as RFC 3164 has it.
@@ -167,6 +67,28 @@ fn bytes(messages: &[String]) -> Vec<&[u8]> {
     messages.iter().map(String::as_bytes).collect()
 }
 
+/// A UDP port for the source of this name.
+fn choose_udp(place: &Place, name: &str) -> u16 {
+    let port = free_port();
+    fs::write(place.path(&format!("{name}.port")), port.to_string()).unwrap();
+    port
+}
+
+/// Sends these to the port that both chose for a source, once both listen there.
+fn send_udp(both: &Both, name: &str, datagrams: &[impl AsRef<[u8]>]) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for place in [both.ours.place(), both.theirs.place()] {
+        let port: u16 = fs::read_to_string(place.path(&format!("{name}.port"))).unwrap().parse().unwrap();
+        until_true("somebody listens", || {
+            let sockets = ["/proc/net/udp", "/proc/net/udp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
+            sockets.concat().contains(&format!(":{port:04X} "))
+        });
+        for datagram in datagrams {
+            socket.send_to(datagram.as_ref(), ("127.0.0.1", port)).unwrap();
+        }
+    }
+}
+
 #[test]
 fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
     const KEPT: [(&str, &str); 4] = [
@@ -175,12 +97,8 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
         ("each", "priority version timestamp hostname"),
         ("some", "hostname timestamp"),
     ];
-    let ours_udp = free_port();
-    let theirs_udp = free_port();
-    let is_first = std::cell::Cell::new(true);
-    // The real one is started first, and once more if somebody else took a port.
     let both = Both::start(|place| {
-        let udp = if is_first.get() { theirs_udp } else { ours_udp };
+        let udp = choose_udp(place, "udp");
         let mut sources: Vec<(&str, String)> = Vec::new();
         for (name, keep) in KEPT {
             let port = place.port(name);
@@ -189,26 +107,23 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
         }
         let properties = format!("type = syslogudp\nhost = 127.0.0.1\nport = {udp}\nclientIPHeader = ip\n");
         sources.push(("udp", properties));
-        is_first.set(false);
         agent(place, &sources)
     });
     let messages = messages();
     for (name, _) in KEPT {
         both.say(name, &bytes(&messages));
     }
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     // Over UDP all messages have one parser, which gives those without headers the ones of an earlier message.
     let has_headers =
         |message: &String| !["nothing matches", "crlf", "-x body"].iter().any(|part| message.contains(part));
     let short: Vec<&String> = messages.iter().filter(|message| message.len() < 2000 && has_headers(message)).collect();
-    for message in &short {
-        for port in [ours_udp, theirs_udp] {
-            socket.send_to(message.as_bytes(), ("127.0.0.1", port)).unwrap();
-        }
-    }
+    send_udp(&both, "udp", &short);
     // The long one is two.
     let events = messages.len() + 1;
-    both.compare(&[("none", events), ("all", events), ("each", events), ("some", events), ("udp", short.len())]);
+    both.compare_but(
+        &[("none", events), ("all", events), ("each", events), ("some", events), ("udp", short.len())],
+        reconcile_syslog,
+    );
 }
 
 #[test]
@@ -262,7 +177,7 @@ fn syslog_by_a_pattern_of_ones_own_gives_the_events_of_the_real_one() {
         let messages: Vec<String> = messages.iter().map(|message| format!("{message}\n")).collect();
         both.say(name, &bytes(&messages));
     }
-    let brought = both.compare(&FORMATS.map(|(name, _, messages)| (name, messages.len())));
+    let brought = both.compare_but(&FORMATS.map(|(name, _, messages)| (name, messages.len())), reconcile_syslog);
     let slashes = &brought["slashes"];
     assert_eq!(slashes.iter().filter(|(headers, _)| headers.contains_key("timestamp")).count(), 3);
 }
@@ -305,7 +220,77 @@ fn multiport_syslog_gives_the_events_of_the_real_one() {
         both.say(port, &bytes(&messages));
     }
     let events = messages.len() + 1;
-    both.compare(&[("multi", 2 * events), ("kept", events)]);
+    both.compare_but(&[("multi", 2 * events), ("kept", events)], reconcile_syslog);
+}
+
+#[test]
+fn netcat_over_udp_gives_the_events_of_the_real_one() {
+    let both = Both::start(|place| {
+        let (plain, named) = (choose_udp(place, "plain"), choose_udp(place, "named"));
+        let sources = [
+            ("plain", format!("type = netcatudp\nport = {plain}\n")),
+            ("named", format!("type = netcatudp\nbind = 127.0.0.1\nport = {named}\nremoteAddress = from\n")),
+        ];
+        agent(place, &sources)
+    });
+    let long = ["x".repeat(3000), "ü".repeat(30_000)];
+    let mut datagrams: Vec<Vec<u8>> = long.clone().map(String::into_bytes).into();
+    let short: [&[u8]; 12] = [
+        b"one line\n",
+        b"no newline",
+        b"cr and newline\r\n",
+        b"cr\rinside",
+        b"two\nlines\n",
+        b"\n",
+        b"\nsecond",
+        b"",
+        b"  blanks \t ",
+        b"nul \0 in it",
+        "ünï € \u{1f600}".as_bytes(),
+        b"no text \xFF\xC3",
+    ];
+    datagrams.extend(short.map(<[u8]>::to_vec));
+    for name in ["plain", "named"] {
+        send_udp(&both, name, &datagrams);
+    }
+    // Each in docs/compat.md.
+    both.compare_but(&[("plain", datagrams.len()), ("named", datagrams.len())], |(headers, body)| {
+        // A header without a name.
+        headers.remove("null");
+        if let (2048, Some(whole)) = (body.len(), long.iter().find(|whole| whole.starts_with(&*body))) {
+            body.clone_from(whole);
+        }
+    });
+}
+
+#[test]
+fn what_is_made_is_what_the_real_ones_make() {
+    const STRESS: &str = "type = org.apache.flume.source.StressSource\n";
+    let both = Both::start(|place| {
+        let stress = |keys: &str| format!("{STRESS}{keys}");
+        let sources = [
+            ("total", stress("size = 7\nmaxTotalEvents = 25\nbatchSize = 10\n")),
+            ("one", stress("maxTotalEvents = 3\n")),
+            ("empty", stress("size = 0\nmaxTotalEvents = 3\nbatchSize = 3\n")),
+            ("success", stress("size = 4\nmaxSuccessfulEvents = 25\nbatchSize = 10\n")),
+            ("either", stress("size = 4\nmaxSuccessfulEvents = 40\nmaxTotalEvents = 15\nbatchSize = 10\n")),
+            ("numbers", "type = seq\ntotalEvents = 25\nbatchSize = 10\n".into()),
+            ("single", "type = seq\ntotalEvents = 3\n".into()),
+            ("none", "type = seq\ntotalEvents = 0\n".into()),
+        ];
+        agent(place, &sources)
+    });
+    let counts = [
+        ("total", 25),
+        ("one", 3),
+        ("empty", 3),
+        ("success", 30),
+        ("either", 15),
+        ("numbers", 25),
+        ("single", 3),
+        ("none", 0),
+    ];
+    both.compare(&counts);
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! The real Flume and ours side by side, of one text of properties.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use millstream_testkit::peer::{Flume, Place, Version};
+
+use crate::peers::OurAgent;
+use crate::until_true;
+
+/// Headers and body of an event.
+pub type Event = (BTreeMap<String, String>, String);
+
+/// An agent in which each of these sources has a channel of its own, and a directory of its own for what comes.
+pub fn agent(place: &Place, sources: &[(&str, String)]) -> String {
+    let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
+    let all = |letter| names.iter().map(|name| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
+    let mut text = format!("a1.sources = {}\na1.channels = {}\na1.sinks = {}\n", all('r'), all('c'), all('k'));
+    for (name, properties) in sources {
+        let dir = place.path(name);
+        fs::create_dir_all(&dir).unwrap();
+        for line in properties.lines() {
+            text.push_str(&format!("a1.sources.r{name}.{}\n", line.trim()));
+        }
+        text.push_str(&format!(
+            "a1.sources.r{name}.channels = c{name}\na1.channels.c{name}.type = memory\n\
+             a1.channels.c{name}.capacity = 10000\na1.channels.c{name}.transactionCapacity = 1000\n\
+             a1.sinks.k{name}.type = file_roll\na1.sinks.k{name}.channel = c{name}\n\
+             a1.sinks.k{name}.sink.directory = {}\na1.sinks.k{name}.sink.rollInterval = 0\n\
+             a1.sinks.k{name}.sink.serializer = header_and_text\n",
+            dir.display()
+        ));
+    }
+    text
+}
+
+/// What a source brought, sorted: connections have no order among them.
+pub fn events(place: &Place, name: &str) -> Vec<Event> {
+    let files = fs::read_dir(place.path(name)).unwrap();
+    let contents = files.flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect::<Vec<_>>();
+    let text = String::from_utf8_lossy(&contents);
+    let mut events: Vec<Event> = text.split_terminator('\n').map(event).collect();
+    events.sort();
+    events
+}
+
+/// Reads `{k=v, k2=v2} body`; Flume has the headers in the order of a hash table.
+fn event(line: &str) -> Event {
+    let (headers, body) = line.strip_prefix('{').and_then(|line| line.split_once("} ")).unwrap_or(("", line));
+    let headers = headers.split(", ").filter_map(|header| header.split_once('='));
+    (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body.to_owned())
+}
+
+/// Both agents, of one text of properties.
+#[derive(Debug)]
+pub struct Both {
+    /// An agent of ours.
+    pub ours: OurAgent,
+    /// The real one.
+    pub theirs: Flume,
+}
+
+// === impl Both ===
+
+impl Both {
+    /// Starts both, and waits until both are ready.
+    #[track_caller]
+    pub fn start(properties: impl Fn(&mut Place) -> String) -> Self {
+        let both = Self { theirs: Flume::agent(Version::V1_11, &properties), ours: OurAgent::start(&properties) };
+        both.ours.process().until("agent is ready");
+        both
+    }
+
+    /// Says `bytes` to the port of this name, each piece on a connection of its own; what each agent answered.
+    pub fn say(&self, port: &str, pieces: &[&[u8]]) -> [Vec<String>; 2] {
+        let ports = [self.ours.port(port), self.theirs.port(port)];
+        ports.map(|port| pieces.iter().map(|piece| said(port, piece)).collect())
+    }
+
+    /// Waits until both have as many events from each of these sources, then ends both; the events must be equal.
+    #[track_caller]
+    pub fn compare(self, counts: &[(&str, usize)]) -> BTreeMap<String, Vec<Event>> {
+        self.compare_but(counts, |_| {})
+    }
+
+    /// The same, once `reconcile` has made of each event of Flume's what it is here on purpose.
+    #[track_caller]
+    pub fn compare_but(
+        mut self,
+        counts: &[(&str, usize)],
+        reconcile: impl Fn(&mut Event),
+    ) -> BTreeMap<String, Vec<Event>> {
+        for (name, count) in counts {
+            until_true(&format!("{count} events of {name}"), || {
+                [self.ours.place(), self.theirs.place()].iter().all(|place| events(place, name).len() >= *count)
+            });
+        }
+        self.ours.stop();
+        self.theirs.stop();
+        let compared = counts.iter().map(|(name, _)| {
+            let ours = events(self.ours.place(), name);
+            let mut theirs = events(self.theirs.place(), name);
+            theirs.iter_mut().for_each(&reconcile);
+            theirs.sort();
+            let (left, right): (Vec<Event>, Vec<Event>) =
+                (ours.iter().map(shortened).collect(), theirs.iter().map(shortened).collect());
+            assert_eq!(left, right, "{name}: ours is left, Flume's is right");
+            ((*name).to_owned(), ours)
+        });
+        compared.collect()
+    }
+}
+
+/// Of a long body, its beginning and length say enough.
+fn shortened((headers, body): &Event) -> Event {
+    let body = match body.char_indices().nth(100) {
+        Some((end, _)) => format!("{}... {} bytes", &body[..end], body.len()),
+        None => body.clone(),
+    };
+    (headers.clone(), body)
+}
+
+/// What is answered to `bytes`, until the connection is closed.
+fn said(port: u16, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    // One that is cut off may be told so.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
