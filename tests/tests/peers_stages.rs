@@ -3,7 +3,7 @@
 //! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -85,9 +85,17 @@ fn event(line: &str) -> Event {
     (headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(), body.to_owned())
 }
 
-/// Runs both; gives what both have written once each has `events` in all.
+/// Runs both; gives what both have written, which must be equal, once each has `events` in all.
 #[track_caller]
 fn side_by_side(lines: &str, stages: &str, events: usize) -> Written {
+    let [ours, theirs] = both(lines, stages, events);
+    assert_eq!(ours, theirs, "ours is left, Flume's is right");
+    ours
+}
+
+/// Runs both; gives what ours and Flume's have written once each has `events` in all.
+#[track_caller]
+fn both(lines: &str, stages: &str, events: usize) -> [Written; 2] {
     let mut ours = OurAgent::start(|place| agent(place, lines, stages));
     let mut theirs = Flume::agent(Version::V1_11, |place| agent(place, lines, stages));
     until_true("both have read", || {
@@ -102,9 +110,8 @@ fn side_by_side(lines: &str, stages: &str, events: usize) -> Written {
     // Of one batch, Flume puts those events last for which the channel is optional.
     ours.with_headers.sort();
     theirs.with_headers.sort();
-    assert_eq!(ours, theirs, "ours is left, Flume's is right");
-    assert_eq!(ours.events(), events, "{ours:?}");
-    ours
+    assert_eq!([ours.events(), theirs.events()], [events; 2], "{ours:?} {theirs:?}");
+    [ours, theirs]
 }
 
 const LINES: &str = "\
@@ -175,4 +182,54 @@ fn what_is_replicated_is_the_same_in_every_channel() {
     let lines: String = (0..1000).map(|number| format!("line {number} \t with\u{b7}\u{4e16}\n")).collect();
     let written = side_by_side(&lines, "a1.sources.r1.selector.optional = c2\n", 3000);
     assert_eq!(written.texts.len(), 1000);
+}
+
+/// Of each header that may be there before, one that is and one that is not.
+const UUIDS: &str = "\
+a1.sources.r1.interceptors = had had2 u1 u2 u3 u4\n\
+a1.sources.r1.interceptors.had.type = static\n\
+a1.sources.r1.interceptors.had.key = kept\n\
+a1.sources.r1.interceptors.had.value = as it was\n\
+a1.sources.r1.interceptors.had2.type = static\n\
+a1.sources.r1.interceptors.had2.key = replaced\n\
+a1.sources.r1.interceptors.had2.value = no more\n\
+a1.sources.r1.interceptors.u1.type = org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\n\
+a1.sources.r1.interceptors.u2.type = org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\n\
+a1.sources.r1.interceptors.u2.headerName = kept\n\
+a1.sources.r1.interceptors.u2.prefix = unused\n\
+a1.sources.r1.interceptors.u3.type = org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\n\
+a1.sources.r1.interceptors.u3.headerName = replaced\n\
+a1.sources.r1.interceptors.u3.preserveExisting = false\n\
+a1.sources.r1.interceptors.u4.type = org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder\n\
+a1.sources.r1.interceptors.u4.headerName = with prefix\n\
+a1.sources.r1.interceptors.u4.prefix = p-\\u00fc_\n";
+
+#[test]
+fn uuids_have_the_form_that_flume_gives_them() {
+    let [mut ours, mut theirs] = both("one\ntwo\n\nfour\n", UUIDS, 12);
+    for (whose, written) in [("ours", &mut ours), ("Flume's", &mut theirs)] {
+        let mut seen = BTreeSet::new();
+        // Every channel gets the same events.
+        for value in written.records.iter_mut().flat_map(|(headers, _)| headers.values_mut()) {
+            let at = value.len().saturating_sub(36);
+            let Some(id) = value.get(at..).filter(|end| is_random_uuid(end)) else { continue };
+            assert!(seen.insert(id.to_owned()), "{whose}: {id} twice");
+            value.replace_range(at.., "UUID");
+        }
+        assert_eq!(seen.len(), 12, "{whose}: three for each event");
+    }
+    assert_eq!(ours.records, theirs.records, "ours is left, Flume's is right");
+    let headers = [("id", "UUID"), ("kept", "as it was"), ("replaced", "UUID"), ("with prefix", "p-\u{fc}_UUID")];
+    assert_eq!(ours.records[3].0, headers.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+}
+
+/// Whether this is a UUID of version 4 in small letters.
+fn is_random_uuid(text: &str) -> bool {
+    let fits = |(at, letter): (usize, char)| match at {
+        8 | 13 | 18 | 23 => letter == '-',
+        14 => letter == '4',
+        19 => "89ab".contains(letter),
+        _ => "0123456789abcdef".contains(letter),
+    };
+    text.len() == 36 && text.chars().enumerate().all(fits)
 }
