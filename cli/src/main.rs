@@ -1,5 +1,6 @@
 //! The `millstream` command: arguments, signals and exit codes. What it does lies in the other crates.
 
+mod allocator;
 mod ask;
 mod commands;
 mod exit;
@@ -51,6 +52,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     match Arguments::try_parse() {
         Ok(Arguments { command: Command::Agent(arguments) }) => agent::run(arguments),
         Ok(Arguments { command: Command::AvroClient(arguments) }) => avro_client::run(arguments),

@@ -36,7 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `<target directory>/peers`, of the running test.
 fn peers_dir() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    // <target directory>/<profile>/deps/<test>
-    test.ancestors().nth(3).expect("a test lies in its target directory").join("peers")
+    let own = std::env::current_exe().unwrap();
+    // <target directory>/<profile>/<program> or <target directory>/<profile>/deps/<test>
+    let mut above = own.ancestors().skip(1).filter(|folder| !folder.ends_with("deps"));
+    above.nth(1).expect("a test lies in its target directory").join("peers")
 }
