@@ -93,6 +93,8 @@ async fn a_broken_file_changes_nothing_and_names_every_reason() {
     let file = File::new(&config);
     let mut agent = file.start().await;
     let sink = component(&agent, "k1");
+    until_state(&agent, "r1", State::Running).await;
+    until_state(&agent, "k1", State::Running).await;
     for (more, part) in [
         ("a1.sinks.k1.batchSize = many", "a1.sinks.k1.batchSize: expected a whole number in 1..=1000000, got \"many\""),
         ("a1.sinks.k1.type = prob", "there is no sink of type \"prob\"; did you mean probe?"),
