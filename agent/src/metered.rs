@@ -46,8 +46,12 @@ impl Channel for Metered {
         let reserving = self.inner.reserve(events, bytes);
         Box::pin(async move {
             let reserved = reserving.await;
-            if let Err(error) = &reserved {
-                self.failed(error, MetricName::EventPutErrorCount);
+            match &reserved {
+                Ok(_) => self.status.found_room(true),
+                Err(error) => {
+                    self.status.found_room(!matches!(error, Error::ChannelFull { .. }));
+                    self.failed(error, MetricName::EventPutErrorCount);
+                }
             }
             reserved
         })
@@ -66,6 +70,9 @@ impl Channel for Metered {
             let taken = taking.await;
             match &taken {
                 Ok(take) => {
+                    if !take.is_empty() {
+                        self.status.taken();
+                    }
                     let attempts = take.events() + usize::from(take.events() < limit.events);
                     self.status.count(MetricName::EventTakeAttemptCount, attempts as u64);
                 }

@@ -1,8 +1,8 @@
 //! What the running path says of itself: what a page, `top` or a test shows.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
@@ -45,6 +45,9 @@ pub struct ComponentStatus {
     /// When it began to work, and when it ended, in ms since 1970; 0 where it did not yet.
     started_ms: AtomicU64,
     stopped_ms: AtomicU64,
+    /// Of a channel: when events were taken last, and whether the last ones that came found no room.
+    taken_ms: AtomicU64,
+    full: AtomicBool,
     last_error: Mutex<Option<(SystemTime, String)>>,
     tap: Tap,
 }
@@ -63,6 +66,8 @@ impl ComponentStatus {
             state,
             started_ms: AtomicU64::default(),
             stopped_ms: AtomicU64::default(),
+            taken_ms: AtomicU64::default(),
+            full: AtomicBool::default(),
             last_error: Mutex::default(),
             tap: Tap::default(),
         })
@@ -113,6 +118,30 @@ impl ComponentStatus {
     pub async fn settled(&self) -> State {
         let mut watcher = self.state.subscribe();
         watcher.wait_for(|state| *state != State::Starting).await.map_or(State::Stopped, |state| *state)
+    }
+
+    /// Of a channel: events were taken.
+    pub fn taken(&self) {
+        self.taken_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// Of a channel: how long ago events were taken, or it began to work; zero if it does not work.
+    pub fn untaken(&self) -> Duration {
+        let since = match self.taken_ms.load(Ordering::Relaxed) {
+            0 => self.started_ms(),
+            taken => taken,
+        };
+        Duration::from_millis(if since == 0 { 0 } else { now_ms().saturating_sub(since) })
+    }
+
+    /// Of a channel: whether the events that came last found room.
+    pub fn found_room(&self, room: bool) {
+        self.full.store(!room, Ordering::Relaxed);
+    }
+
+    /// Of a channel: whether the events that came last found no room.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Keeps an error for those who look later.
@@ -219,6 +248,8 @@ pub struct ChannelView {
     pub capacity_events: u64,
     /// Bytes waiting.
     pub size_bytes: u64,
+    /// Bytes that may wait; 0 where that is not bounded.
+    pub capacity_bytes: u64,
     /// Flume's `ChannelFillPercentage`.
     pub fill_percentage: f64,
     /// Events ever stored, over the lifetime of the data.
@@ -251,6 +282,7 @@ impl ObservedChannel {
             size_events,
             capacity_events: totals.capacity_events,
             size_bytes: totals.waiting_bytes,
+            capacity_bytes: if totals.capacity_bytes == u64::MAX { 0 } else { totals.capacity_bytes },
             fill_percentage: 100.0 * size_events as f64 / totals.capacity_events.max(1) as f64,
             put_events: totals.put_events,
             taken_events: totals.taken_events,

@@ -32,10 +32,19 @@ fn property_files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_property_file_of_the_examples_runs_and_has_no_unknown_key() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let files = property_files(&examples);
+    let files = property_files(&examples.canonicalize().unwrap());
     assert!(!files.is_empty(), "there are none in {}", examples.display());
     for file in files {
-        let output = ran(&["check", "--output", "json", file.to_str().unwrap()]);
+        // What the file itself says that must be there.
+        let dir = tempfile::tempdir().unwrap();
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            if let Some(directories) = line.strip_prefix("#   mkdir -p ") {
+                directories.split(' ').for_each(|name| std::fs::create_dir_all(dir.path().join(name)).unwrap());
+            }
+        }
+        let mut check = Command::new(millstream());
+        check.args(["check", "--output", "json", file.to_str().unwrap()]).current_dir(dir.path());
+        let output = check.output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0), "{}: {report:#}", file.display());
         for agent in report["agents"].as_array().unwrap() {
@@ -123,6 +132,33 @@ fn why_says_what_holds_the_events_up() {
     let output = ran(&["why", &address]);
     assert_eq!(output.status.code(), Some(69));
     assert!(String::from_utf8_lossy(&output.stderr).contains(&format!("connect {address}: Connection refused")));
+}
+
+/// Starts an agent of one source, memory channel and sink, and waits until `why` says `wanted`.
+#[track_caller]
+fn why_says(config: &str, wanted: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("flume.conf");
+    let head = "a1.sources = r1\na1.channels = c1\na1.sources.r1.channels = c1\na1.channels.c1.type = memory\n";
+    std::fs::write(&file, format!("{head}{config}")).unwrap();
+    let file = file.display().to_string();
+    let monitored = ["-Dflume.monitoring.type=http", "-Dflume.monitoring.port=0", "-Dflume.monitoring.host=127.0.0.1"];
+    let agent = Process::start(["agent", "-n", "a1", "-f", &file].iter().chain(&monitored));
+    let line = agent.until("monitoring serves http");
+    let address = line.split("address=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    agent.until_true(wanted, || text(&ran(&["why", &address])).contains(wanted));
+    agent.stop().expect_code(0);
+}
+
+#[test]
+fn why_tells_of_a_spark_sink_that_nobody_asks_of_a_channel_full_by_bytes_and_of_one_without_a_sink() {
+    let spark = "a1.sinks = k1\na1.sinks.k1.type = org.apache.spark.streaming.flume.sink.SparkSink
+        a1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = 0\na1.sinks.k1.channel = c1\n";
+    let fifty = "a1.sources.r1.type = seq\na1.sources.r1.totalEvents = 50\n";
+    why_says(&format!("{fifty}{spark}"), "Channel c1 holds 50 events, and none of them was taken for");
+    why_says(fifty, "neither by a sink nor by the peer that a SparkSink waits for");
+    let stress = "a1.sources.r1.type = stress\na1.channels.c1.byteCapacity = 100000\n";
+    why_says(&format!("{stress}{spark}"), "of 100000 bytes, so its sources wait: nothing was taken from it for");
 }
 
 #[test]

@@ -120,10 +120,12 @@ fn a_name_that_is_none_is_answered_with_those_there_are_and_a_stopped_agent_ends
     let mut seeing = tapped.tap(&["r1"]);
     let mut lines = BufReader::new(seeing.stdout.take().unwrap());
     let (tell, told) = std::sync::mpsc::channel();
+    // Reads on until the tap ends: one whose reader left would end for that.
     std::thread::spawn(move || {
         let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        tell.send(line).unwrap();
+        while lines.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            let _ = tell.send(std::mem::take(&mut line));
+        }
     });
     tapped.send_until("on", || told.try_recv().is_ok_and(|line| line == "{site=north} on\n"));
     tapped.agent.stop().expect_code(0);

@@ -1,6 +1,8 @@
 //! What holds the flow up, in a sentence: from the end of the path to its beginning, as events pile up before what does
 //! not take them.
 
+use std::time::Duration;
+
 use millstream_core::status::{ChannelView, PathStatus};
 use millstream_core::{ComponentStatus, MetricName, ObservedChannel, State};
 
@@ -11,9 +13,7 @@ pub fn sentences(path: &PathStatus) -> Vec<String> {
     };
     let mut sentences: Vec<String> = of_kind(&["output", "sink"]).filter_map(|one| trouble(one, OUT)).collect();
     sentences.extend(of_kind(&["channel"]).filter_map(|one| trouble(one, BETWEEN)));
-    let views = path.channels.iter().map(ObservedChannel::view);
-    let full = views.filter(|view| view.capacity_events > 0 && view.fill_percentage >= FULL_PERCENT);
-    sentences.extend(full.map(|view| full_channel(&view)));
+    sentences.extend(path.channels.iter().filter_map(held_up));
     sentences.extend(of_kind(&["receiver", "source"]).filter_map(|one| trouble(one, IN)));
     if sentences.is_empty() {
         let waiting: u64 = path.channels.iter().map(|channel| channel.view().size_events).sum();
@@ -44,12 +44,27 @@ fn trouble(component: &ComponentStatus, follows: &str) -> Option<String> {
     })
 }
 
-fn full_channel(view: &ChannelView) -> String {
-    let ChannelView { name, size_events, capacity_events, .. } = view;
-    format!(
-        "Channel {name} is full, {size_events} of {capacity_events} events, so its sources wait: its sinks take less than comes in, \
-         or nothing."
-    )
+/// What a channel says that fills up.
+fn held_up(channel: &ObservedChannel) -> Option<String> {
+    let ChannelView { name, size_events, capacity_events, size_bytes, capacity_bytes, .. } = channel.view();
+    let untaken = if size_events > 0 { channel.status.untaken() } else { Duration::ZERO };
+    let nothing = untaken >= LONG;
+    let filled = |size: u64, capacity: u64| capacity > 0 && size as f64 >= FULL * capacity as f64;
+    if channel.status.is_full() || filled(size_events, capacity_events) || filled(size_bytes, capacity_bytes) {
+        let bytes =
+            if capacity_bytes > 0 { format!(", {size_bytes} of {capacity_bytes} bytes") } else { String::new() };
+        let because = match nothing {
+            true => format!("nothing was taken from it for {} s, {NO_TAKER}", untaken.as_secs()),
+            false => "its sinks take less than comes in".to_owned(),
+        };
+        let fill = format!("{size_events} of {capacity_events} events{bytes}");
+        return Some(format!("Channel {name} is full, {fill}, so its sources wait: {because}."));
+    }
+    let (events, held) = if size_events == 1 { ("event", "it") } else { ("events", "none of them") };
+    nothing.then(|| {
+        let seconds = untaken.as_secs();
+        format!("Channel {name} holds {size_events} {events}, and {held} was taken for {seconds} s, {NO_TAKER}.")
+    })
 }
 
 /// The word for a state.
@@ -71,8 +86,11 @@ fn capitalised(word: &str) -> String {
 const OUT: &str = "delivers nothing";
 const BETWEEN: &str = "takes nothing";
 const IN: &str = "brings nothing in";
+const NO_TAKER: &str = "neither by a sink nor by the peer that a SparkSink waits for";
 /// From here on a channel counts as full: the next batch may not fit.
-const FULL_PERCENT: f64 = 95.0;
+const FULL: f64 = 0.95;
+/// A sink that works takes sooner.
+const LONG: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
