@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// Time to end after SIGTERM, then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
+/// For one that has closed its output, to end by itself.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// Read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Longest line of errors that is logged in one piece.
@@ -101,7 +103,11 @@ impl Output {
         let group = self.child.id().map(|pid| Pid::from_raw(pid as i32));
         // Nobody is left to be told, at worst.
         let signal = |signal| _ = group.map(|group| killpg(group, signal));
-        let mut ended = self.child.try_wait();
+        // One that has printed everything is about to end, and shall say how.
+        let mut ended = match timeout(FAREWELL, self.child.wait()).await {
+            Ok(status) => status.map(Some),
+            Err(_) => self.child.try_wait(),
+        };
         if let Ok(None) = ended {
             signal(Signal::SIGTERM);
             let waited = timeout(GRACE, self.child.wait()).await;

@@ -50,15 +50,19 @@ impl Group {
     fn from_options(options: &Options, name: &str) -> Result<Self> {
         let wanted = || {
             let key = format!("filegroups.{name}");
-            options.refuse(&key, "missing; expected an absolute path with a pattern as its last part")
+            options.refuse(&key, "missing; expected a directory and, as its last part, a pattern")
         };
         let pattern = options.under("filegroups.").filter(|setting| setting.key == name).last().ok_or_else(wanted)?;
         let refuse = |problem: String| Error::config(&pattern.place, problem);
-        let (dir, names) = pattern.value.rsplit_once('/').unwrap_or(("", &pattern.value));
-        if !pattern.value.starts_with('/') || names.is_empty() {
-            let problem = "expected an absolute path with a pattern as its last part";
-            return Err(refuse(format!("{problem}, got {:?}", pattern.value)));
-        }
+        let (dir, names) = match pattern.value.rsplit_once('/') {
+            Some((dir, names)) if !names.is_empty() => (if dir.is_empty() { "/" } else { dir }, names),
+            _ => {
+                let problem = "expected a directory and, as its last part, a pattern";
+                return Err(refuse(format!("{problem}, got {:?}", pattern.value)));
+            }
+        };
+        // From where the agent was started, as in Flume.
+        let dir = std::path::absolute(dir).map_err(|error| Error::io("find", dir, error))?;
         let names = Pattern::parse_whole(names).map_err(refuse)?;
         let headers = options.under("headers.").filter_map(|setting| {
             let (group, header) = setting.key.split_once('.')?;
@@ -68,8 +72,7 @@ impl Group {
                 keep_existing: false,
             })
         });
-        let dir = if dir.is_empty() { "/" } else { dir };
-        Ok(Self { dir: dir.into(), names, headers: headers.collect(), unchanged_since: None })
+        Ok(Self { dir, names, headers: headers.collect(), unchanged_since: None })
     }
 
     /// Whether `path` belongs to this group.

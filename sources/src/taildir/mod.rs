@@ -54,11 +54,7 @@ pub static SPEC: SourceSpec = SourceSpec {
 
 const OPTIONS: &[OptionSpec] = &[
     required("filegroups", Kind::List, "Names of the file groups."),
-    family(
-        "filegroups.*",
-        Kind::Text,
-        "By group: an absolute path, its last part a regular expression for whole file names.",
-    ),
+    family("filegroups.*", Kind::Text, "By group: a path, its last part a regular expression for whole file names."),
     family("headers.*", Kind::Text, "By group and name of a header, as `headers.g1.host`: its value."),
     optional(
         "positionFile",

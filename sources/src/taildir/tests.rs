@@ -248,14 +248,24 @@ fn a_group_without_a_usable_pattern_is_refused_at_its_place() {
         (SPEC.build)(&options).map(drop).unwrap_err().to_string()
     };
     let missing = built(&[("filegroups", "f g"), ("filegroups.f", "/logs/a")]);
-    assert!(missing.starts_with("a1.sources.r1.filegroups.g: missing; expected an absolute path"), "{missing}");
-    for (value, part) in [("logs/a", "absolute path"), ("/logs/", "absolute path"), ("/logs/(a", "regular expression")]
+    assert!(missing.starts_with("a1.sources.r1.filegroups.g: missing; expected a directory"), "{missing}");
+    for (value, part) in
+        [("logs", "expected a directory"), ("/logs/", "expected a directory"), ("/logs/(a", "regular expression")]
     {
         let text = built(&[("filegroups", "f"), ("filegroups.f", value)]);
         assert!(text.starts_with("flume.conf:7: a1.sources.r1.filegroups.f: "), "{text}");
-        assert!(text.contains(part) && text.contains(value.rsplit_once('/').unwrap().1), "{text}");
+        assert!(text.contains(part) && text.contains(value.rsplit('/').next().unwrap()), "{text}");
     }
     assert!(built(&[("filegroups", " ")]).contains("got none"));
+}
+
+#[test]
+fn a_relative_directory_is_one_from_where_the_agent_was_started() {
+    let settings = [setting("filegroups", "f"), setting("filegroups.f", "logs/sub/.*log")];
+    let (options, _) = Options::parse("a1.sources.r1", SPEC.options, &[], settings).unwrap();
+    let group = Groups::from_options(&options).unwrap().groups.remove(0);
+    assert!(group.has(&std::env::current_dir().unwrap().join("logs/sub/a.log")));
+    assert!(!group.has(Path::new("logs/sub/a.log")));
 }
 
 #[tokio::test]
