@@ -3,6 +3,7 @@
 //! One file each; a program finds them by name in [`SINKS`].
 
 pub mod avro;
+mod file_counts;
 pub mod file_roll;
 pub mod group;
 pub mod hdfs;

@@ -198,14 +198,16 @@ impl Hearing {
         let decoder = self.decoders.get(&port).unwrap_or(&self.decoder);
         let understand = |bytes: &[u8], frames: &[syslog::Frame]| {
             let (now, mut events) = (Now::new(&TimeZone::UTC), Gather::new());
+            let mut invalid = 0;
             for frame in frames {
                 if let Some(key) = &self.port_header {
                     events.header_of(key, port);
                 }
                 self.headers.add(&named, &mut events);
                 let message = &bytes[frame.message.clone()];
-                self.multiport.add(message, frame.is_incomplete, &now, decoder, &mut events);
+                invalid += u64::from(!self.multiport.add(message, frame.is_incomplete, &now, decoder, &mut events));
             }
+            cx.status.count(MetricName::EventReadFail, invalid);
             events.take()
         };
         hear(stream, peer, &cx, self.memory.clone(), self.limits, understand).await

@@ -148,7 +148,11 @@ pub(crate) async fn stored(cx: &SourceContext, batch: &Batch) -> Result<(), Erro
     };
     let outcome = match delivered {
         Ok(delivery) => delivery.stored().await,
-        Err(error) => Err(error),
+        Err(error) => {
+            // What no channel has room for was received, too.
+            cx.status.count(MetricName::EventReceivedCount, batch.len() as u64);
+            Err(error)
+        }
     };
     match &outcome {
         Ok(()) => cx.status.count(MetricName::EventAcceptedCount, batch.len() as u64),

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_testkit::peer::{Flume, Place, Version, free_port};
 
 use crate::peers::OurAgent;
 use crate::until_true;
@@ -124,7 +124,7 @@ fn shortened((headers, body): &Event) -> Event {
 }
 
 /// What is answered to `bytes`, until the connection is closed.
-fn said(port: u16, bytes: &[u8]) -> String {
+pub fn said(port: u16, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(bytes).unwrap();
@@ -133,4 +133,25 @@ fn said(port: u16, bytes: &[u8]) -> String {
     // One that is cut off may be told so.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Chooses a UDP port for the source of this name.
+pub fn choose_udp(place: &Place, name: &str) -> u16 {
+    let port = free_port();
+    fs::write(place.path(&format!("{name}.port")), port.to_string()).unwrap();
+    port
+}
+
+/// Sends these to the port that was chosen for a source, once it listens there.
+#[track_caller]
+pub fn send_udp(place: &Place, name: &str, datagrams: &[impl AsRef<[u8]>]) {
+    let port: u16 = fs::read_to_string(place.path(&format!("{name}.port"))).unwrap().parse().unwrap();
+    until_true("somebody listens", || {
+        let sockets = ["/proc/net/udp", "/proc/net/udp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
+        sockets.concat().contains(&format!(":{port:04X} "))
+    });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for datagram in datagrams {
+        socket.send_to(datagram.as_ref(), ("127.0.0.1", port)).unwrap();
+    }
 }

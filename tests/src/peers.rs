@@ -16,6 +16,7 @@ use crate::{Process, until_true};
 #[derive(Debug)]
 pub struct OurAgent {
     place: Place,
+    arguments: &'static [&'static str],
     process: Option<Process>,
 }
 
@@ -32,10 +33,16 @@ impl OurAgent {
     /// Starts one with these properties, which name directories and ports of its [`Place`], and waits until it runs.
     #[track_caller]
     pub fn start(properties: impl Fn(&mut Place) -> String) -> Self {
+        Self::start_with(&[], properties)
+    }
+
+    /// The same with more arguments.
+    #[track_caller]
+    pub fn start_with(arguments: &'static [&'static str], properties: impl Fn(&mut Place) -> String) -> Self {
         let mut place = Place::default();
         let text = properties(&mut place);
         std::fs::write(place.path("flume.properties"), text).unwrap();
-        let mut agent = Self { place, process: None };
+        let mut agent = Self { place, arguments, process: None };
         agent.start_again();
         agent
     }
@@ -45,7 +52,7 @@ impl OurAgent {
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
         let file = self.place.path("flume.properties").display().to_string();
-        let process = Process::start(["agent", "-n", "a1", "-f", &file]);
+        let process = Process::start(["agent", "-n", "a1", "-f", &file].iter().chain(self.arguments));
         process.until("agent runs");
         self.process = Some(process);
     }

@@ -5,13 +5,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use millstream_testkit::peer::{Flume, Place, RpcLoad, Version, free_port};
-use millstream_tests::beside::{Both, Event, agent, events};
+use millstream_testkit::peer::{Flume, Place, RpcLoad, Version};
+use millstream_tests::beside::{Both, Event, agent, choose_udp, events, send_udp};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 
@@ -67,28 +66,6 @@ fn bytes(messages: &[String]) -> Vec<&[u8]> {
     messages.iter().map(String::as_bytes).collect()
 }
 
-/// A UDP port for the source of this name.
-fn choose_udp(place: &Place, name: &str) -> u16 {
-    let port = free_port();
-    fs::write(place.path(&format!("{name}.port")), port.to_string()).unwrap();
-    port
-}
-
-/// Sends these to the port that both chose for a source, once both listen there.
-fn send_udp(both: &Both, name: &str, datagrams: &[impl AsRef<[u8]>]) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for place in [both.ours.place(), both.theirs.place()] {
-        let port: u16 = fs::read_to_string(place.path(&format!("{name}.port"))).unwrap().parse().unwrap();
-        until_true("somebody listens", || {
-            let sockets = ["/proc/net/udp", "/proc/net/udp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
-            sockets.concat().contains(&format!(":{port:04X} "))
-        });
-        for datagram in datagrams {
-            socket.send_to(datagram.as_ref(), ("127.0.0.1", port)).unwrap();
-        }
-    }
-}
-
 #[test]
 fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
     const KEPT: [(&str, &str); 4] = [
@@ -117,7 +94,9 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
     let has_headers =
         |message: &String| !["nothing matches", "crlf", "-x body"].iter().any(|part| message.contains(part));
     let short: Vec<&String> = messages.iter().filter(|message| message.len() < 2000 && has_headers(message)).collect();
-    send_udp(&both, "udp", &short);
+    for place in [both.ours.place(), both.theirs.place()] {
+        send_udp(place, "udp", &short);
+    }
     // The long one is two.
     let events = messages.len() + 1;
     both.compare_but(
@@ -250,8 +229,9 @@ fn netcat_over_udp_gives_the_events_of_the_real_one() {
         b"no text \xFF\xC3",
     ];
     datagrams.extend(short.map(<[u8]>::to_vec));
-    for name in ["plain", "named"] {
-        send_udp(&both, name, &datagrams);
+    for place in [both.ours.place(), both.theirs.place()] {
+        send_udp(place, "plain", &datagrams);
+        send_udp(place, "named", &datagrams);
     }
     // Each in docs/compat.md.
     both.compare_but(&[("plain", datagrams.len()), ("named", datagrams.len())], |(headers, body)| {

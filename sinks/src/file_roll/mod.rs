@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_core::{
-    Batch, BuiltSink, Error, Fut, Kind, Options, Result, Sink, SinkSpec, family, optional, required,
+    Batch, BuiltSink, Error, Fut, Kind, Options, Result, Sink, SinkContext, SinkSpec, family, optional, required,
 };
 use millstream_io::{Clock, Disk, DiskFile, SystemClock, SystemDisk};
 use parking_lot::Mutex;
 
+use crate::file_counts::{FileCounts, OpenCount};
 use crate::serializer::{EventSerializer, SerializerFactory};
 use names::FileNames;
 
@@ -71,6 +72,10 @@ impl Sink for FileRoll {
             })
         })
     }
+
+    fn start(&mut self, cx: SinkContext) {
+        self.0.lock().counts.start(&cx);
+    }
 }
 
 /// The file under way and how the next one is made.
@@ -85,6 +90,7 @@ struct Writer {
     roll_interval: Option<Duration>,
     fsync: bool,
     open: Option<OpenFile>,
+    counts: FileCounts,
     /// A transaction's bytes; kept for its room.
     buffer: Vec<u8>,
 }
@@ -98,6 +104,7 @@ struct OpenFile {
     committed: u64,
     /// On the monotonic clock.
     opened: Duration,
+    _count: OpenCount,
 }
 
 // === impl Writer ===
@@ -119,6 +126,7 @@ impl Writer {
             clock,
             dir,
             open: None,
+            counts: FileCounts::default(),
             buffer: Vec::new(),
         })
     }
@@ -137,7 +145,7 @@ impl Writer {
         }
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.create()?,
+            None => self.begin()?,
         };
         match self.append(&mut open, batches) {
             Ok(()) => {
@@ -151,7 +159,14 @@ impl Writer {
         }
     }
 
-    fn create(&mut self) -> Result<OpenFile> {
+    fn begin(&mut self) -> Result<OpenFile> {
+        let created = self.create();
+        let ((path, file), count) = self.counts.created(created)?;
+        let (serializer, opened) = (self.serializer.make(), self.clock.monotonic());
+        Ok(OpenFile { file, path, serializer, committed: 0, opened, _count: count })
+    }
+
+    fn create(&mut self) -> Result<(PathBuf, Box<dyn DiskFile>)> {
         let (path, file) = loop {
             let path = self.dir.join(self.names.next(self.clock.now_ms()));
             match self.disk.create(&path) {
@@ -167,8 +182,7 @@ impl Writer {
             let _ = self.disk.remove(&path);
             return Err(error);
         }
-        let (serializer, opened) = (self.serializer.make(), self.clock.monotonic());
-        Ok(OpenFile { file, path, serializer, committed: 0, opened })
+        Ok((path, file))
     }
 
     fn append(&mut self, open: &mut OpenFile, batches: &[Batch]) -> Result<()> {

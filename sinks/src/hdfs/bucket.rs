@@ -8,6 +8,7 @@ use millstream_core::{Error, EventRef, Result};
 
 use super::files::{FileSystem, OutputFile};
 use super::settings::Settings;
+use crate::file_counts::{FileCounts, OpenCount};
 use crate::serializer::EventSerializer;
 
 /// A file under way.
@@ -26,6 +27,7 @@ pub(super) struct OpenFile {
     flushed: Duration,
     /// What the transaction under way adds.
     pending: Pending,
+    count: OpenCount,
 }
 
 /// Bytes, events and bytes of bodies.
@@ -54,6 +56,7 @@ pub(super) struct Completing {
     name: FileName,
     closed: bool,
     attempts: u64,
+    _count: OpenCount,
 }
 
 // === impl Numbers ===
@@ -66,7 +69,23 @@ impl Numbers {
 
     /// Begins the next file of `path`, the directory and the beginning of the name; numbers of files that exist are
     /// passed over.
-    pub(super) fn create(&mut self, path: &str, settings: &Settings, files: &dyn FileSystem) -> Result<OpenFile> {
+    pub(super) fn create(
+        &mut self,
+        path: &str,
+        settings: &Settings,
+        files: &dyn FileSystem,
+        counts: &FileCounts,
+    ) -> Result<OpenFile> {
+        let ((out, name), count) = counts.created(self.next(path, settings, files))?;
+        Ok(OpenFile::new(out, name, settings, count))
+    }
+
+    fn next(
+        &mut self,
+        path: &str,
+        settings: &Settings,
+        files: &dyn FileSystem,
+    ) -> Result<(Box<dyn OutputFile>, FileName)> {
         loop {
             self.0 += 1;
             let name = FileName::new(path, self.0, settings);
@@ -74,7 +93,7 @@ impl Numbers {
                 continue;
             }
             match files.create(&name.in_use) {
-                Ok(out) => return Ok(OpenFile::new(out, name, settings)),
+                Ok(out) => return Ok((out, name)),
                 Err(Error::Io { error, .. }) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -98,11 +117,22 @@ impl FileName {
 // === impl OpenFile ===
 
 impl OpenFile {
-    fn new(out: Box<dyn OutputFile>, name: FileName, settings: &Settings) -> Self {
+    fn new(out: Box<dyn OutputFile>, name: FileName, settings: &Settings, count: OpenCount) -> Self {
         let (now, mut serializer) = (settings.clock.monotonic(), settings.serializer());
         let mut pending = Pending::default();
         serializer.begin(&mut pending.bytes);
-        Self { out, serializer, name, committed: 0, events: 0, body_bytes: 0, opened: now, flushed: now, pending }
+        Self {
+            out,
+            serializer,
+            name,
+            committed: 0,
+            events: 0,
+            body_bytes: 0,
+            opened: now,
+            flushed: now,
+            pending,
+            count,
+        }
     }
 
     /// Adds an event to the transaction under way.
@@ -178,7 +208,7 @@ impl OpenFile {
 
     /// Nothing is added any more.
     pub(super) fn complete(self) -> Completing {
-        Completing { out: self.out, name: self.name, closed: false, attempts: 0 }
+        Completing { out: self.out, name: self.name, closed: false, attempts: 0, _count: self.count }
     }
 }
 

@@ -62,11 +62,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 
 use millstream_core::{
-    Batch, BuiltSink, Error, Fut, Kind, Options, Resolver, Result, Sink, SinkSpec, family, optional, required, ticket,
-    unset,
+    Batch, BuiltSink, Error, Fut, Kind, Options, Resolver, Result, Sink, SinkContext, SinkSpec, family, optional,
+    required, ticket, unset,
 };
 use millstream_io::{Clock, Disk, SystemClock, SystemDisk};
 
+use crate::file_counts::FileCounts;
 use location::Location;
 use settings::Settings;
 use template::Filler;
@@ -158,7 +159,7 @@ pub static SPEC: SinkSpec = SinkSpec {
 
 fn built(options: &Options, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<BuiltSink> {
     let worker = worker(options, disk, Arc::clone(&clock))?;
-    let sink = Hdfs::start(worker, clock)?;
+    let sink = Hdfs::spawn(worker, clock)?;
     Ok(BuiltSink::Push { sink: Box::new(sink), batch_size: options.int("hdfs.batchSize")? })
 }
 
@@ -174,6 +175,7 @@ struct Hdfs {
     /// None once it ends.
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    counts: FileCounts,
 }
 
 #[derive(Debug)]
@@ -185,12 +187,13 @@ struct Job {
 // === impl Hdfs ===
 
 impl Hdfs {
-    fn start(worker: Worker, clock: Arc<dyn Clock>) -> Result<Self> {
+    fn spawn(worker: Worker, clock: Arc<dyn Clock>) -> Result<Self> {
+        let counts = worker.counts();
         let (jobs, inbox) = channel();
         let thread = std::thread::Builder::new().name("hdfs sink".into());
         let thread = thread.spawn(move || work(worker, &inbox, &*clock));
         let thread = thread.map_err(|error| Error::io("start a thread for", "the hdfs sink", error))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { jobs: Some(jobs), thread: Some(thread), counts })
     }
 }
 
@@ -202,6 +205,10 @@ impl Sink for Hdfs {
             let _ = jobs.send(Job { batches, outcome });
         }
         Box::pin(delivered)
+    }
+
+    fn start(&mut self, cx: SinkContext) {
+        self.counts.start(&cx);
     }
 }
 

@@ -14,6 +14,7 @@ use super::bucket::{Completing, Numbers, OpenFile};
 use super::files::FileSystem;
 use super::settings::Settings;
 use super::template::Filler;
+use crate::file_counts::FileCounts;
 
 /// Writes, rolls and completes files.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) struct Worker {
     turn: u64,
     /// Files that could not be completed, and when it is tried again.
     completing: Vec<(Duration, Completing)>,
+    counts: FileCounts,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,13 @@ type Parts = Vec<(Arc<str>, OpenFile)>;
 
 impl Worker {
     pub(super) fn new(settings: Settings, files: Arc<dyn FileSystem>, filler: Filler) -> Self {
-        Self { settings, files, filler, buckets: HashMap::new(), turn: 0, completing: Vec::new() }
+        let counts = FileCounts::default();
+        Self { settings, files, filler, buckets: HashMap::new(), turn: 0, completing: Vec::new(), counts }
+    }
+
+    /// Where its files are counted.
+    pub(super) fn counts(&self) -> FileCounts {
+        self.counts.clone()
     }
 
     /// Writes one transaction, all of it or nothing.
@@ -125,12 +133,12 @@ impl Worker {
             let bucket = Bucket { numbers: Numbers::new(now_ms), file: None, last_used: self.turn };
             self.buckets.insert(key.to_owned(), bucket);
         }
-        let Self { settings, files, buckets, turn, .. } = self;
+        let Self { settings, files, buckets, turn, counts, .. } = self;
         let bucket = buckets.get_mut(key).expect("put there just now");
         bucket.last_used = *turn;
         match bucket.file.take() {
             Some(file) => Ok(file),
-            None => bucket.numbers.create(key, settings, &**files),
+            None => bucket.numbers.create(key, settings, &**files, counts),
         }
     }
 
@@ -185,6 +193,7 @@ impl Worker {
 
     fn complete(&mut self, mut file: Completing) {
         let Err(error) = file.run(&self.files) else { return };
+        self.counts.failed();
         let (path, attempt) = (file.path(), file.attempts());
         if self.settings.close_tries.is_some_and(|most| attempt >= most) {
             tracing::error!(path, %error, attempt, "file keeps the name of one in use, its events are in it");

@@ -136,7 +136,11 @@ impl Service for Receiving {
                     let stored = delivery.stored().await;
                     self.answer(own, single, events, call.peer, stored)
                 }),
-                Err(error) => Pending::ready(self.answer(own, single, events, call.peer, Err(error))),
+                Err(error) => {
+                    // What no channel has room for was received, too.
+                    self.count(MetricName::EventReceivedCount, events);
+                    Pending::ready(self.answer(own, single, events, call.peer, Err(error)))
+                }
             }
         })
     }

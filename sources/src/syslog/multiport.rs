@@ -21,11 +21,19 @@ struct Meaning<'a> {
 // === impl Multiport ===
 
 impl Multiport {
-    /// Adds the event of one message; the headers of its own come before.
-    pub(crate) fn add(&self, message: &[u8], is_incomplete: bool, now: &Now, decoder: &Decoder, events: &mut Gather) {
+    /// Adds the event of one message; the headers of its own come before. `false`: the message is invalid.
+    pub(crate) fn add(
+        &self,
+        message: &[u8],
+        is_incomplete: bool,
+        now: &Now,
+        decoder: &Decoder,
+        events: &mut Gather,
+    ) -> bool {
         let Some(Meaning { parts, priority, timestamp }) = meaning(message, now) else {
             events.header(STATUS, INVALID);
-            return events.event(&[message]);
+            events.event(&[message]);
+            return false;
         };
         events.header_of("Facility", priority / 8);
         events.header_of("Severity", priority % 8);
@@ -46,6 +54,7 @@ impl Multiport {
             true => events.event(&[message]),
             false => self.keep.event(message, &parts, events),
         }
+        true
     }
 }
 

@@ -65,6 +65,12 @@ impl Flume {
         Self::with(version, Jvm::QuickStart, false, properties)
     }
 
+    /// The same with its metrics on the port `monitoring`.
+    #[track_caller]
+    pub fn monitored_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
+        Self::with(version, Jvm::QuickStart, true, properties)
+    }
+
     /// The same as fast as it can be, with its metrics on the port `monitoring`.
     #[track_caller]
     pub fn measured_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
