@@ -249,6 +249,7 @@ mod tests {
         assert_eq!((&stored.headers[1]["port"], &*stored.headers[1]["ip"]), (&first.to_string(), "127.0.0.1"));
         assert_eq!((&stored.headers[4]["port"], &*stored.headers[4]["host"]), (&second.to_string(), "müller"));
         assert_eq!(stored.bodies[4], b"gr\xFC\xDFe");
+        assert_eq!(served.running.counted(MetricName::EventReadFail), 2);
         served.running.stop().await.unwrap();
     }
 

@@ -40,18 +40,23 @@ impl Config {
     }
 
     /// A memory channel, with `more` of its keys.
-    pub fn memory_channel(mut self, name: &str, more: &str) -> Self {
-        self.channels.push(name.to_owned());
-        self.lines += &lines("channels", name, &format!("type = memory\n{more}"));
-        self
+    pub fn memory_channel(self, name: &str, more: &str) -> Self {
+        self.channel(name, &format!("type = memory\n{more}"))
     }
 
     /// A file channel in a directory of its own.
-    pub fn file_channel(mut self, name: &str, place: &Place) -> Self {
+    pub fn file_channel(self, name: &str, place: &Place) -> Self {
         let dir = place.path(name).display().to_string();
-        let keys = format!("type = file\ncheckpointDir = {dir}/checkpoint\ndataDirs = {dir}/data\nkeep-alive = 1");
+        self.channel(
+            name,
+            &format!("type = file\ncheckpointDir = {dir}/checkpoint\ndataDirs = {dir}/data\nkeep-alive = 1"),
+        )
+    }
+
+    /// A channel with these keys.
+    pub fn channel(mut self, name: &str, keys: &str) -> Self {
         self.channels.push(name.to_owned());
-        self.lines += &lines("channels", name, &keys);
+        self.lines += &lines("channels", name, keys);
         self
     }
 

@@ -87,6 +87,14 @@ fn properties(place: &mut Place, next: [u16; 2]) -> String {
     let ample = "capacity = 1000\ntransactionCapacity = 100";
     let memory = |config: Config, name: &str| config.memory_channel(name, ample);
     let file = |config: Config, name: &str| config.file_channel(name, place);
+    let spillable = |config: Config, name: &str| {
+        let keys = format!(
+            "type = SPILLABLEMEMORY\nmemoryCapacity = 100\noverflowCapacity = 20000\ncheckpointDir = {}\ndataDirs = {}",
+            at("spill/checkpoint"),
+            at("spill/data")
+        );
+        config.channel(name, &keys)
+    };
     let small = |config: Config, name: &str| {
         config.memory_channel(name, "capacity = 2\ntransactionCapacity = 2\nkeep-alive = 0")
     };
@@ -102,7 +110,7 @@ fn properties(place: &mut Place, next: [u16; 2]) -> String {
         ("udp", syslog("syslogudp", format!("port = {udp}")), &memory, Some(logger)),
         ("netcat", listen("netcat", netcat), &memory, Some(null.clone())),
         ("spool", spool, &memory, Some(hdfs)),
-        ("tail", tail, &memory, Some(null.clone())),
+        ("tail", tail, &spillable, Some(null.clone())),
         ("exec", "type = exec\ncommand = seq 1 5\nbatchTimeout = 100".to_owned(), &memory, Some(null)),
         ("seq", "type = seq\ntotalEvents = 3\nbatchSize = 2".to_owned(), &seven, None),
         ("stress", stress.to_owned(), &memory, None),

@@ -1,9 +1,10 @@
 use std::cell::RefCell;
 use std::path::Path;
 
+use millstream_core::MetricName;
 use millstream_io::ManualClock;
 use millstream_testkit::contract::sink::{FailingHome, Home};
-use millstream_testkit::{Call, FakeDisk, failing_sink_contract, setting, sink_contract};
+use millstream_testkit::{Call, FakeDisk, TestChannel, failing_sink_contract, setting, sink_contract, start_sink};
 use tempfile::TempDir;
 
 use super::*;
@@ -92,6 +93,24 @@ impl FailingHome for Fake {
 }
 
 failing_sink_contract!(Fake::new());
+
+#[tokio::test]
+async fn files_are_counted_as_connections() {
+    let home = Fake::new();
+    home.0.fail(Call::Create, 0, 1);
+    let settings = [setting("sink.directory", DIR)];
+    let (options, _) = Options::parse("a1.sinks.k1", SPEC.options, &[], settings).expect("options");
+    let channel = TestChannel::new();
+    let running = start_sink((ON_FAKE_DISK.build)(&options).expect("built"), &channel);
+    channel.fill(0..3);
+    channel.until_committed(3).await;
+    let status = Arc::clone(&running.status);
+    let counted = |name| status.counters().value(name);
+    assert_eq!(counted(MetricName::ConnectionFailedCount), 1);
+    assert_eq!((counted(MetricName::ConnectionCreatedCount), counted(MetricName::ConnectionClosedCount)), (1, 0));
+    running.stop().await.expect("stopped");
+    assert_eq!(counted(MetricName::ConnectionClosedCount), 1);
+}
 
 const DIR: &str = "/events";
 

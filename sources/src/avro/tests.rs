@@ -118,6 +118,7 @@ async fn a_refused_batch_is_failed_and_the_connection_goes_on() {
     assert_eq!(send(&mut client, &["b"]).await, Ok(Status::Failed));
     assert_eq!(send(&mut client, &["c"]).await, Ok(Status::Ok));
     assert_eq!(served.running.counted(MetricName::EventAcceptedCount), 1);
+    assert_eq!(served.running.counted(MetricName::EventReceivedCount), 3);
     assert_eq!(channel.texts().last().unwrap(), "c");
 }
 

@@ -87,8 +87,10 @@ async fn a_channel_that_refuses_is_503_for_the_whole_request() {
     let (status, text) = ask(&mut peer, JSON, r#"[{"body":"a"},{"body":"b"}]"#).await;
     assert_eq!(status, 503);
     assert!(text.contains("send them again: channel c1 is full"), "{text}");
+    assert_eq!(served.running.counted(MetricName::EventReceivedCount), 2);
     channel.fail_puts(1);
     assert_eq!(ask(&mut peer, JSON, r#"[{"body":"a"}]"#).await.0, 503);
+    assert_eq!(served.running.counted(MetricName::EventReceivedCount), 3);
     assert_eq!(ask(&mut peer, JSON, r#"[{"body":"a"}]"#).await.0, 200);
     assert_eq!(channel.texts(), ["a"]);
     served.running.stop().await.unwrap();
