@@ -202,7 +202,8 @@ fn differences(ours: &Value, theirs: &Value) -> Vec<[String; 4]> {
 fn has_everything(metrics: &Value) -> bool {
     COUNTS.iter().all(|(name, put, taken)| {
         let channel = &metrics[format!("CHANNEL.c-{name}")];
-        channel["EventPutSuccessCount"] == put.to_string() && channel["EventTakeSuccessCount"] == taken.to_string()
+        let shows = |attribute: &str, count: &u32| channel[attribute].as_str() == Some(&*count.to_string());
+        shows("EventPutSuccessCount", put) && shows("EventTakeSuccessCount", taken)
     })
 }
 
