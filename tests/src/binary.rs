@@ -1,6 +1,7 @@
 //! Finds the programs under test.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -46,7 +47,17 @@ fn build(name: &str, what: &[&str], other_profile: Option<&str>) -> PathBuf {
     };
     let profile = other_profile.unwrap_or(profile);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo says to this test about its package would be news to build scripts, and what depends on them be built
+    // anew by every test, and after it.
+    let of_this_package = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    std::env::vars_os().map(|(name, _)| name).filter(of_this_package).for_each(|name| {
+        command.env_remove(name);
+    });
+    let built = command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--message-format", "json"])
         .args(what)

@@ -184,6 +184,63 @@ fn what_is_replicated_is_the_same_in_every_channel() {
     assert_eq!(written.texts.len(), 1000);
 }
 
+/// Headers that are there before, kept or not; what the stages of the first test leave at its default or the other way.
+const OTHER_STAGES: &str = "\
+a1.sources.r1.interceptors = had had2 had3 kept taken addr named there when when2 only parts swap\n\
+a1.sources.r1.interceptors.had.type = static\n\
+a1.sources.r1.interceptors.had.key = host\n\
+a1.sources.r1.interceptors.had.value = elsewhere\n\
+a1.sources.r1.interceptors.had2.type = static\n\
+a1.sources.r1.interceptors.had2.key = timestamp\n\
+a1.sources.r1.interceptors.had2.value = 17\n\
+a1.sources.r1.interceptors.had3.type = static\n\
+a1.sources.r1.interceptors.kept.type = static\n\
+a1.sources.r1.interceptors.kept.value = not this\n\
+a1.sources.r1.interceptors.taken.type = static\n\
+a1.sources.r1.interceptors.taken.key = host\n\
+a1.sources.r1.interceptors.taken.value = nearby\n\
+a1.sources.r1.interceptors.taken.preserveExisting = false\n\
+a1.sources.r1.interceptors.addr.type = host\n\
+a1.sources.r1.interceptors.addr.preserveExisting = true\n\
+a1.sources.r1.interceptors.named.type = host\n\
+a1.sources.r1.interceptors.named.useIP = false\n\
+a1.sources.r1.interceptors.named.hostHeader = name\n\
+a1.sources.r1.interceptors.there.type = host\n\
+a1.sources.r1.interceptors.there.hostHeader = address\n\
+a1.sources.r1.interceptors.when.type = timestamp\n\
+a1.sources.r1.interceptors.when.preserveExisting = true\n\
+a1.sources.r1.interceptors.when2.type = timestamp\n\
+a1.sources.r1.interceptors.when2.headerName = when\n\
+a1.sources.r1.interceptors.only.type = regex_filter\n\
+a1.sources.r1.interceptors.only.regex = ERROR|INFO|WARN\n\
+a1.sources.r1.interceptors.parts.type = regex_extractor\n\
+a1.sources.r1.interceptors.parts.regex = ^(\\\\S+ \\\\S+),\\\\d+ (\\\\w+)\n\
+a1.sources.r1.interceptors.parts.serializers = at level\n\
+a1.sources.r1.interceptors.parts.serializers.at.type = org.apache.flume.interceptor.RegexExtractorInterceptorMillisSerializer\n\
+a1.sources.r1.interceptors.parts.serializers.at.name = millis\n\
+a1.sources.r1.interceptors.parts.serializers.at.pattern = yyyy-MM-dd HH:mm:ss\n\
+a1.sources.r1.interceptors.parts.serializers.level.name = level\n\
+a1.sources.r1.interceptors.swap.type = search_replace\n\
+a1.sources.r1.interceptors.swap.searchPattern = \\\\u00e9\n\
+a1.sources.r1.interceptors.swap.replaceString = E\n\
+a1.sources.r1.interceptors.swap.charset = ISO-8859-1\n";
+
+#[test]
+fn the_interceptors_do_what_flume_does_with_headers_that_are_there() {
+    // Five lines have a level in capitals.
+    let [mut ours, mut theirs] = both(LINES, OTHER_STAGES, 15);
+    for written in [&mut ours, &mut theirs] {
+        written.texts.sort();
+        for (headers, _) in written.with_headers.iter_mut().chain(&mut written.records) {
+            let when = headers.insert("when".to_owned(), "now".to_owned());
+            assert!(when.unwrap().parse::<u64>().unwrap() > 1_500_000_000_000);
+        }
+    }
+    assert_eq!(ours, theirs, "ours is left, Flume's is right");
+    let headers = &ours.records[0].0;
+    assert_eq!((&*headers["host"], &*headers["timestamp"], &*headers["key"]), ("nearby", "17", "value"));
+}
+
 /// Of each header that may be there before, one that is and one that is not.
 const UUIDS: &str = "\
 a1.sources.r1.interceptors = had had2 u1 u2 u3 u4\n\
