@@ -11,10 +11,12 @@ use bytes::Bytes;
 use common::dir;
 use millstream_core::Result;
 use millstream_journal::{Durability, Journal, Location, Options, Recovered};
-use millstream_testkit::{Call, Dice, FakeDisk};
+use millstream_testkit::{Call, Dice, FakeDisk, Schedules};
 use parking_lot::Mutex;
 
-const SEEDS: u64 = 600;
+const SCHEDULES: Schedules = Schedules { name: "JOURNAL", count: 6_000, regressions: REGRESSIONS };
+/// Seeds that failed once, each with what was found: they run before all others.
+const REGRESSIONS: &[u64] = &[];
 const ACTIONS: u64 = 60;
 
 /// Prints what happens when a seed runs alone.
@@ -371,17 +373,5 @@ fn common_read(journal: &Journal) -> Vec<(Location, usize)> {
 
 #[test]
 fn random_lives_lose_nothing_that_was_acknowledged() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match number("JOURNAL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("JOURNAL_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        // A panic in a `done` is caught by the journal, and one elsewhere names the seed here.
-        let run = std::panic::catch_unwind(|| Life::new(seed).run());
-        if let Err(panic) = run {
-            eprintln!("seed {seed} failed; run it alone with JOURNAL_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    SCHEDULES.run(|seed| Life::new(seed).run());
 }

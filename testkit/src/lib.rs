@@ -9,6 +9,7 @@ mod hostile;
 pub mod peer;
 mod proxy;
 mod running;
+mod schedules;
 mod spark_peer;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use fake_disk::{Call, Dice, FakeDisk};
 pub use hostile::{Hostile, hostile};
 pub use proxy::Proxy;
 pub use running::{Running, setting, start_sink, start_source, start_source_into};
+pub use schedules::Schedules;
 pub use spark_peer::{PeerKind, ReceivedBatch, SparkPeer};
 
 /// How long a test waits for what must happen.

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_core::{Coverage, Room, SlabBuilder, Take, Ticket};
-use millstream_testkit::{Call, Dice, FakeDisk};
+use millstream_testkit::{Call, Dice, FakeDisk, Schedules};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::*;
 
-const SEEDS: u64 = 300;
+const SCHEDULES: Schedules = Schedules { name: "CHANNEL", count: 6_000, regressions: REGRESSIONS };
+/// Seeds that failed once, each with what was found: they run before all others.
+const REGRESSIONS: &[u64] = &[];
 const ACTIONS: u64 = 60;
 const ORIGINS: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -473,16 +475,5 @@ impl Life {
 
 #[test]
 fn random_lives_lose_nothing_and_deliver_nothing_again() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match number("CHANNEL_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("CHANNEL_SEEDS").unwrap_or(SEEDS),
-    };
-    for seed in seeds {
-        let run = std::panic::catch_unwind(|| Life::new(seed).run());
-        if let Err(panic) = run {
-            eprintln!("seed {seed} failed; run it alone with CHANNEL_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    SCHEDULES.run(|seed| Life::new(seed).run());
 }
