@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::buffers::Buffers;
-use crate::transport::{Reading, Wrapping, Writing};
+use crate::transport::{Reading, Wrapping, Writing, hinted};
 
 /// Whom to call, and how long to wait.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ pub struct Client {
     open: VecDeque<Open>,
     peer: Option<Peer>,
     request_timeout: Duration,
+    hint: &'static str,
 }
 
 struct Open {
@@ -88,6 +89,7 @@ impl Client {
             open: VecDeque::new(),
             peer: None,
             request_timeout: settings.request_timeout,
+            hint: if settings.wrapping.deflate.is_some() { ONE_SIDED_DEFLATE } else { BARE },
         })
     }
 
@@ -193,9 +195,11 @@ impl Client {
     async fn read(&mut self) -> Result<()> {
         self.chunk.reserve(CHUNK_BYTES);
         let len = self.reading.read_buf(&mut self.chunk).await;
-        let len = len.map_err(|error| Error::net("read", &self.address, error))?;
-        if len == 0 {
-            return Err(Error::net("read", &self.address, io::ErrorKind::UnexpectedEof.into()));
+        let len = len.and_then(|len| if len == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(len) });
+        if let Err(error) = len {
+            // Before hands are shaken it may well be that the two do not speak of the same thing.
+            let error = if self.rpc.is_established() { error } else { hinted(&error, self.hint) };
+            return Err(Error::net("read", &self.address, error));
         }
         self.frames.push(self.chunk.split().freeze());
         Ok(())
@@ -212,4 +216,7 @@ impl std::fmt::Debug for Client {
 const MOST_OPEN: usize = 1024;
 /// Answers are a few bytes.
 const CHUNK_BYTES: usize = 4 << 10;
+/// What may be wrong where no answer comes to a client with compression, and to one without.
+const ONE_SIDED_DEFLATE: &str = "has the source compression-type = deflate too?";
+const BARE: &str = "is it an avro source, and without ssl and compression-type if this end has none?";
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -287,3 +287,24 @@ async fn an_answer_that_does_not_come_is_an_error_in_time() {
     let error = client.call(Metadata::new(), "late", Bytes::new()).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("answer from 127.0.0.1:{}: ", running.port)), "{error}");
 }
+
+#[tokio::test]
+async fn one_sided_tls_and_compression_are_told_with_what_may_be_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (acceptor, connector) = tls_pair(&dir);
+    let said = async |server: Wrapping<TlsAcceptor>, client: Wrapping<TlsConnector>| {
+        let running = Running::start(server, ServerLimits::default()).await;
+        let mut client = match Client::connect(&running.settings(client)).await {
+            Ok(client) => client,
+            Err(error) => return error.to_string(),
+        };
+        client.call(Metadata::new(), "echo", Bytes::new()).await.unwrap_err().to_string()
+    };
+    let deflate = || Wrapping { tls: None, deflate: Some(6) };
+    let text = said(Wrapping::default(), deflate()).await;
+    assert!(text.ends_with("has the source compression-type = deflate too?"), "{text}");
+    let text = said(Wrapping::default(), Wrapping { tls: Some(connector), deflate: None }).await;
+    assert!(text.contains("has the server ssl = true"), "{text}");
+    let text = said(Wrapping { tls: Some(acceptor), deflate: None }, Wrapping::default()).await;
+    assert!(text.contains("without ssl and compression-type if this end has none?"), "{text}");
+}

@@ -78,8 +78,14 @@ impl Wrapping<TlsConnector> {
         // The name is sent where it is one; it is not checked.
         let name = ServerName::try_from(host.to_owned()).or_else(|_| ServerName::try_from("unnamed"));
         let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(self.compressed(tls.connect(name, stream).await?))
+        let connected = tls.connect(name, stream).await;
+        Ok(self.compressed(connected.map_err(|error| hinted(&error, ONE_SIDED_TLS))?))
     }
+}
+
+/// The error, and what may be wrong.
+pub(crate) fn hinted(error: &io::Error, hint: &str) -> io::Error {
+    io::Error::new(error.kind(), format!("{error}; {hint}"))
 }
 
 impl<T> Wrapping<T> {
@@ -97,6 +103,9 @@ fn halves(stream: impl Duplex) -> (Reading, Writing) {
     (Box::new(reading), Box::new(writing))
 }
 
+/// What may be wrong where a handshake fails.
+const ONE_SIDED_TLS: &str =
+    "has the server ssl = true, and is its certificate in the truststore, unless trust-all-certs = true?";
 /// A client that does not go on with its handshake is not waited for.
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     tokio::time::timeout(HANDSHAKE_TIMEOUT, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
