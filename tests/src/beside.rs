@@ -142,15 +142,14 @@ pub fn choose_udp(place: &Place, name: &str) -> u16 {
     port
 }
 
-/// Sends these to the port that was chosen for a source, once it listens there.
+/// Sends these by `socket` to the port that was chosen for a source, once it listens there.
 #[track_caller]
-pub fn send_udp(place: &Place, name: &str, datagrams: &[impl AsRef<[u8]>]) {
+pub fn send_udp(socket: &UdpSocket, place: &Place, name: &str, datagrams: &[impl AsRef<[u8]>]) {
     let port: u16 = fs::read_to_string(place.path(&format!("{name}.port"))).unwrap().parse().unwrap();
     until_true("somebody listens", || {
         let sockets = ["/proc/net/udp", "/proc/net/udp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
         sockets.concat().contains(&format!(":{port:04X} "))
     });
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for datagram in datagrams {
         socket.send_to(datagram.as_ref(), ("127.0.0.1", port)).unwrap();
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 use millstream_testkit::peer::{Flume, Place, RpcLoad, Version};
 use millstream_tests::beside::{choose_udp, said, send_udp};
@@ -166,7 +166,8 @@ fn feed(place: &Place) -> Vec<TcpStream> {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{port}, {body}: {answer}");
     }
     assert_eq!(said(place.chosen_port("netcat"), b"one\ntwo\n"), "OK\nOK\n");
-    send_udp(place, "udp", &["<13>1 2020-05-04T10:11:12Z h one", "no message"]);
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    send_udp(&socket, place, "udp", &["<13>1 2020-05-04T10:11:12Z h one", "no message"]);
     let open = ["tcp", "multi"].map(|port| {
         let mut stream = TcpStream::connect(("127.0.0.1", place.chosen_port(port))).unwrap();
         stream.write_all(MESSAGES.as_bytes()).unwrap();

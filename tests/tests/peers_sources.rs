@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -94,8 +95,9 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
     let has_headers =
         |message: &String| !["nothing matches", "crlf", "-x body"].iter().any(|part| message.contains(part));
     let short: Vec<&String> = messages.iter().filter(|message| message.len() < 2000 && has_headers(message)).collect();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for place in [both.ours.place(), both.theirs.place()] {
-        send_udp(place, "udp", &short);
+        send_udp(&socket, place, "udp", &short);
     }
     // The long one is two.
     let events = messages.len() + 1;
@@ -229,9 +231,10 @@ fn netcat_over_udp_gives_the_events_of_the_real_one() {
         b"no text \xFF\xC3",
     ];
     datagrams.extend(short.map(<[u8]>::to_vec));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for place in [both.ours.place(), both.theirs.place()] {
-        send_udp(place, "plain", &datagrams);
-        send_udp(place, "named", &datagrams);
+        send_udp(&socket, place, "plain", &datagrams);
+        send_udp(&socket, place, "named", &datagrams);
     }
     // Each in docs/compat.md.
     both.compare_but(&[("plain", datagrams.len()), ("named", datagrams.len())], |(headers, body)| {

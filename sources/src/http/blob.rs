@@ -26,9 +26,7 @@ impl Blob {
         if body.is_cut {
             tracing::warn!(most_bytes = self.most_bytes, "body cut at handler.maxBlobLength");
         }
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        let is_form = head.method == Method::POST && media_type.trim().eq_ignore_ascii_case(FORM);
+        let (content_type, is_form) = (content_type(head), is_form(head));
         let query = head.uri.query().unwrap_or_default().as_bytes();
         let form: &[u8] = if is_form { &body.bytes } else { b"" };
         let mut events = Gather::new();
@@ -44,6 +42,16 @@ impl Blob {
         events.event(&[if is_form { &b""[..] } else { &body.bytes }]);
         events.take()
     }
+}
+
+/// Whether the body is nothing but parameters, whose length is not the handler's concern.
+pub(super) fn is_form(head: &Parts) -> bool {
+    let media_type = content_type(head).and_then(|value| value.split(';').next()).unwrap_or_default();
+    head.method == Method::POST && media_type.trim().eq_ignore_ascii_case(FORM)
+}
+
+fn content_type(head: &Parts) -> Option<&str> {
+    head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok())
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";

@@ -230,8 +230,8 @@ impl Serving {
         let (head, body) = request.into_parts();
         // Held until the channels have the events: what is under way is bounded.
         let body = match &self.handler {
-            Handler::Json => self.bodies.read(body, body::MOST_BYTES, false).await,
-            Handler::Blob(blob) => self.bodies.read(body, blob.most_bytes, true).await,
+            Handler::Blob(blob) if !blob::is_form(&head) => self.bodies.read(body, blob.most_bytes, true).await,
+            Handler::Json | Handler::Blob(_) => self.bodies.read(body, body::MOST_BYTES, false).await,
         };
         let body = body.inspect_err(|_| self.cx.status.count(MetricName::EventReadFail, 1))?;
         let events = match &self.handler {

@@ -124,13 +124,13 @@ async fn a_blob_is_one_event_with_the_parameters_as_headers_and_is_cut_at_its_li
     assert_eq!(ask(&mut peer, request, "123").await.0, 200);
     assert_eq!(ask(&mut peer, "POST / HTTP/1.1", "1234567").await.0, 200);
     let form = "POST /?a=1 HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded";
-    assert_eq!(ask(&mut peer, form, "c=3").await.0, 200);
+    assert_eq!(ask(&mut peer, form, "c=3&d=of+any+length").await.0, 200);
     let stored = channel.stored();
     assert_eq!(channel.texts(), ["123", "12345", ""]);
     let of = |index: usize| stored.headers[index].iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
     assert_eq!(of(0), ["Content-Type=image/png", "a=1", "b=ü x"]);
     assert!(of(1).is_empty());
-    assert_eq!(of(2), ["Content-Type=application/x-www-form-urlencoded", "a=1", "c=3"]);
+    assert_eq!(of(2), ["Content-Type=application/x-www-form-urlencoded", "a=1", "c=3", "d=of any length"]);
     served.running.stop().await.unwrap();
 }
 
