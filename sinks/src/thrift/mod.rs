@@ -41,7 +41,7 @@ pub static SPEC: SinkSpec = SinkSpec {
     },
 };
 
-const OWN: [OptionSpec; 12] = [
+const OWN: [OptionSpec; 13] = [
     required("hostname", Kind::Host, "Host name or address of the peer."),
     required("port", Kind::Port, "Port of the peer."),
     optional("batch-size", Kind::Int(1, u32::MAX as i64), "100", "Most events of one call."),
@@ -56,6 +56,7 @@ const OWN: [OptionSpec; 12] = [
     unset("connection-reset-interval", Kind::Seconds, "The same, as Flume's guide spells it."),
     optional("protocol", Kind::Choice(&["compact", "binary"]), "compact", "The encoding that the peer must use too."),
     optional("kerberos", Kind::Bool, "false", "Only false is built in."),
+    optional("maxConnections", Kind::Int(1, i64::MAX), "5", "No effect: one call at a time, over one connection."),
     unset("client-principal", Kind::Text, "No effect without Kerberos."),
     unset("client-keytab", Kind::Path, "No effect without Kerberos."),
     unset("server-principal", Kind::Text, "No effect without Kerberos."),
