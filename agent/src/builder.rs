@@ -7,7 +7,7 @@ use millstream_config::{AgentConfig, Entry, Lookups, load, parse};
 use millstream_core::{Error, Result};
 
 use crate::check::{self, Report};
-use crate::pipeline::{Beside, Looked, Pipeline, panicked};
+use crate::pipeline::{Beside, Hopeless, Looked, Pipeline, panicked};
 use crate::registry::{Register, Registry};
 use crate::reload::ConfigWatch;
 use crate::supervisor::RunningAgent;
@@ -30,7 +30,7 @@ pub(crate) struct Blueprint {
     configuration: Vec<Configuration>,
     overrides: Vec<(String, String)>,
     pub(crate) registry: Registry,
-    home: PathBuf,
+    pub(crate) home: PathBuf,
 }
 
 #[derive(Debug)]
@@ -122,8 +122,8 @@ impl AgentBuilder {
         // Channels read their logs here, which may take a while.
         let built = tokio::task::spawn_blocking(move || {
             let built = blueprint.build(&Beside::default());
-            tell(built.as_ref().map_or_else(|(_, warnings)| warnings, |pipeline| &pipeline.config.warnings));
-            built.map(|pipeline| (blueprint, pipeline)).map_err(|(error, _)| error)
+            tell(built.as_ref().map_or_else(|hopeless| &hopeless.warnings, |pipeline| &pipeline.config.warnings));
+            built.map(|pipeline| (blueprint, pipeline)).map_err(|hopeless| hopeless.first)
         });
         let (blueprint, pipeline) = built.await.unwrap_or_else(|ended| match ended.try_into_panic() {
             Ok(payload) => Err(panicked("the configuration", &*payload)),
@@ -171,9 +171,9 @@ impl Blueprint {
     /// Reads the configuration and builds its path, beside one that runs.
     ///
     /// # Errors
-    /// Also when nothing of it can be built; and the warnings.
-    pub(crate) fn build(&self, beside: &Beside) -> Result<Pipeline, (Error, Vec<String>)> {
-        let config = self.read().map_err(|error| (error, Vec::new()))?;
+    /// Also when nothing of it can be built.
+    pub(crate) fn build(&self, beside: &Beside) -> Result<Pipeline, Hopeless> {
+        let config = self.read().map_err(|first| Hopeless { reasons: Vec::new(), warnings: Vec::new(), first })?;
         Pipeline::build(config, &self.registry, &self.home, beside)
     }
 

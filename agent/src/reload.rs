@@ -23,7 +23,7 @@ use millstream_core::{ChannelRef, Error, Limit, Result, State};
 use tokio::time::{Instant, sleep};
 
 use crate::builder::tell;
-use crate::pipeline::{Beside, ChannelDraft, ChannelPart, ChannelStage, Pipeline, Refused, Stage, panicked};
+use crate::pipeline::{Beside, ChannelDraft, ChannelPart, ChannelStage, Hopeless, Pipeline, Refused, Stage, panicked};
 use crate::supervisor::{Running, RunningAgent, RunningChannel, drain, finish};
 
 /// What another configuration changed; full names.
@@ -63,7 +63,11 @@ impl RunningAgent {
     pub async fn reload(&mut self) -> Result<Changes> {
         let (blueprint, beside) = (Arc::clone(&self.blueprint), self.beside());
         let planned = tokio::task::spawn_blocking(move || {
-            let pipeline = blueprint.build(&beside).map_err(|(error, _)| error)?;
+            let pipeline =
+                blueprint.build(&beside).map_err(|Hopeless { first, reasons, .. }| match reasons.as_slice() {
+                    [] => first,
+                    reasons => Error::config(blueprint.files(), reasons.join("; ")),
+                })?;
             let reasons = pipeline.newly_broken(&beside);
             if reasons.is_empty() {
                 tell(&pipeline.config.warnings);

@@ -61,7 +61,7 @@ fn mixed(dir: &Path) -> String {
     let config =
         "a1.sources = r1\na1.channels = c1\na1.sinks = k1\na1.sources.r1.type = seq\na1.sources.r1.channels = c1
         a1.sources.r1.batchsise = 5\na1.channels.c1.type = file\na1.channels.c1.checkpointInterval = 9
-        a1.channels.c1.dataDirs = data\na1.sinks.k1.type = null\na1.sinks.k1.channel = c1\n";
+        a1.channels.c1.dataDirs = data,more\na1.sinks.k1.type = null\na1.sinks.k1.channel = c1\n";
     std::fs::write(&file, config).unwrap();
     file.display().to_string()
 }

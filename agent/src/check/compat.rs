@@ -43,10 +43,16 @@ fn rows() -> impl Iterator<Item = Difference> {
 // === impl Difference ===
 
 impl Difference {
-    /// Whether it is about this option: then it names the key as code.
-    pub(super) fn is_about(&self, option: &OptionSpec) -> bool {
+    /// Whether it is about this option: then it names the key as code. One about several values is not about a single one.
+    pub(super) fn is_about(&self, option: &OptionSpec, value: &str) -> bool {
         let names = |text: &str| text.split('`').skip(1).step_by(2).any(|code| code == option.key);
-        names(self.flume) || names(self.here)
+        let single = value.split([',', ' ']).filter(|word| !word.is_empty()).count() < 2;
+        (names(self.flume) || names(self.here)) && !(single && self.is_about_several())
+    }
+
+    /// Whether it shows only where an option has several values.
+    pub(super) fn is_about_several(&self) -> bool {
+        self.flume.contains("several `")
     }
 
     /// On one line.
@@ -71,7 +77,7 @@ mod tests {
         let registry = Registry::standard();
         let memory = registry.channels().iter().find(|spec| spec.name == "memory").expect("built in");
         let option = |key: &str| memory.options.iter().find(|option| option.key == key).expect("declared");
-        let about = |key: &str| differences(memory).find(|row| row.is_about(option(key)));
+        let about = |key: &str| differences(memory).find(|row| row.is_about(option(key), "1"));
         let bytes = about("byteCapacity").expect("differs");
         assert!(bytes.sentence().starts_with("Flume: `byteCapacity` counts bodies"), "{bytes:?}");
         assert!(about("capacity").is_none());

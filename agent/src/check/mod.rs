@@ -1,19 +1,22 @@
 //! Judges a configuration without running it: every key, and what cannot run.
 //!
-//! Components are built, as far as that judges their options; no store is opened, no file is read, no socket bound.
+//! Each part of a component is built on its own, also of one that cannot run, as far as that judges its options; no store is
+//! opened, no file is read, no socket bound.
 //! Configuration filters are asked, so programs that they name are run.
 
 mod compat;
+mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use millstream_config::{AgentConfig, Entry, PartConfig};
-use millstream_core::options::nearest;
-use millstream_core::{Error, OptionSpec, Result, Setting, Spec};
+use millstream_config::{AgentConfig, ComponentConfig, Entry, PartConfig};
+use millstream_core::options::{Kind, nearest};
+use millstream_core::{ChannelContext, Error, OptionSpec, Options, Result, Setting, Spec};
 use serde::Serialize;
 
 use crate::builder::Blueprint;
-use crate::pipeline::{Looked, told};
+use crate::pipeline::{Looked, UNEMPTIED, guarded, told};
 use crate::registry::find;
 pub use compat::Difference;
 
@@ -33,6 +36,8 @@ pub struct AgentReport {
     pub keys: Vec<KeyReport>,
     /// What cannot run for another reason than the value of a key: place, problem, remedy.
     pub problems: Vec<String>,
+    /// What runs and is hardly meant so.
+    pub warnings: Vec<String>,
     /// What else differs from Flume in its components.
     pub differences: Vec<ComponentDifference>,
 }
@@ -65,6 +70,9 @@ pub enum Standing {
     Ignored,
     /// Nobody knows it, or a variable in it; it has no effect.
     Unknown,
+    /// Something else must be mended before anybody can tell.
+    #[serde(rename = "not judged")]
+    NotJudged,
     /// What it belongs to cannot run.
     Broken,
 }
@@ -91,6 +99,7 @@ struct Judging<'a> {
     types: BTreeMap<String, String>,
     differences: Vec<ComponentDifference>,
     problems: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// Judges the agents of a configuration: the one of the blueprint's name, or all if it has none.
@@ -112,7 +121,7 @@ pub(crate) fn check(blueprint: &Blueprint) -> Result<Report> {
     }
     let agents = names.iter().map(|name| {
         let judging = Judging::new(blueprint);
-        judging.judge(name, &entries, AgentConfig::from_entries(name, &entries, &lookups))
+        judging.judge(name, &entries, AgentConfig::judged(name, &entries, &lookups))
     });
     Ok(Report { agents: agents.collect() })
 }
@@ -132,16 +141,22 @@ impl Report {
 impl<'a> Judging<'a> {
     fn new(blueprint: &'a Blueprint) -> Self {
         let (verdicts, types) = (BTreeMap::new(), BTreeMap::new());
-        Self { blueprint, verdicts, types, differences: Vec::new(), problems: Vec::new() }
+        let (differences, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { blueprint, verdicts, types, differences, problems, warnings }
     }
 
-    fn judge(mut self, agent: &str, entries: &[Entry], config: Result<AgentConfig>) -> AgentReport {
+    fn judge(mut self, agent: &str, entries: &[Entry], config: Result<(AgentConfig, Result<()>)>) -> AgentReport {
         let own = format!("{agent}.");
         let entries: Vec<&Entry> = entries.iter().filter(|entry| entry.key.starts_with(&own)).collect();
         let places: BTreeSet<String> = entries.iter().map(|entry| entry.full_place()).collect();
         let mut run = BTreeSet::new();
         match config {
-            Ok(config) => {
+            Ok((config, usable)) => {
+                if let Err(error) = usable {
+                    // The reasons stand at their keys.
+                    let text = error.to_string();
+                    self.problems.push(text.split("; what is wrong:").next().unwrap_or_default().to_owned());
+                }
                 self.warnings(&config, &places);
                 self.components(&config);
                 run = running_names(&config);
@@ -151,7 +166,8 @@ impl<'a> Judging<'a> {
         }
         self.replaced(&entries);
         let keys = entries.iter().map(|entry| self.key(agent, entry, &run)).collect();
-        AgentReport { name: agent.to_owned(), keys, problems: self.problems, differences: self.differences }
+        let Self { problems, warnings, differences, .. } = self;
+        AgentReport { name: agent.to_owned(), keys, problems, warnings, differences }
     }
 
     /// What the configuration itself told, at the keys of which it tells it.
@@ -160,7 +176,7 @@ impl<'a> Judging<'a> {
             let broken = config.broken.iter().any(|broken| broken.reason == *warning);
             let Some((place, reason)) = split_place(warning, places) else {
                 if broken {
-                    self.problems.push(warning.clone());
+                    self.problem(warning.clone());
                 }
                 continue;
             };
@@ -174,47 +190,84 @@ impl<'a> Judging<'a> {
         }
     }
 
+    /// Judges every component, also those that the configuration took away.
     fn components(&mut self, config: &AgentConfig) {
+        let left_out = |wanted: &'static str| {
+            config.left_out.iter().filter(move |(group, _)| *group == wanted).map(|(_, component)| component)
+        };
+        config.sources.iter().chain(left_out("sources")).for_each(|source| self.source(config, source));
         let registry = &self.blueprint.registry;
-        for source in &config.sources {
-            let full = config.full_name("sources", &source.name);
-            let whole = (full.as_str(), source.type_name.as_str(), source.type_place.as_str());
-            self.settings("source", registry.sources(), whole, &source.settings);
-            for part in &source.interceptors {
-                self.settings("interceptor", registry.interceptors(), named(part), &part.settings);
-            }
-            self.settings("selector", registry.selectors(), named(&source.selector), &source.selector.settings);
-        }
-        for channel in &config.channels {
+        for channel in config.channels.iter().chain(left_out("channels")) {
             let full = config.full_name("channels", &channel.name);
-            let whole = (full.as_str(), channel.type_name.as_str(), channel.type_place.as_str());
-            self.settings("channel", registry.channels(), whole, &channel.settings);
+            let cx = ChannelContext { name: channel.name.as_str().into(), home: self.blueprint.home.clone() };
+            self.part("channel", registry.channels(), whole(&full, channel), &channel.settings, |spec, options| {
+                guarded(&full, || (spec.build)(options, &cx)).map(drop)
+            });
         }
-        for sink in &config.sinks {
+        for sink in config.sinks.iter().chain(left_out("sinks")) {
             let full = config.full_name("sinks", &sink.name);
-            let whole = (full.as_str(), sink.type_name.as_str(), sink.type_place.as_str());
-            self.settings("sink", registry.sinks(), whole, &sink.settings);
+            self.part("sink", registry.sinks(), whole(&full, sink), &sink.settings, |spec, options| {
+                guarded(&full, || (spec.build)(options)).map(drop)
+            });
         }
         for group in &config.sink_groups {
             let processor = &group.processor;
-            self.settings("sink processor", registry.groups(), named(processor), &processor.settings);
+            // Is built with its sinks alone.
+            self.part("sink processor", registry.groups(), named(processor), &processor.settings, |_, _| Ok(()));
         }
     }
 
-    /// Judges the settings of one component or part: full name, type, place of the type.
-    fn settings<B>(
+    fn source(&mut self, config: &AgentConfig, source: &ComponentConfig) {
+        let registry = &self.blueprint.registry;
+        let full = config.full_name("sources", &source.name);
+        self.part("source", registry.sources(), whole(&full, source), &source.settings, |spec, options| {
+            guarded(&full, || (spec.build)(options)).map(drop)
+        });
+        for part in &source.interceptors {
+            self.part("interceptor", registry.interceptors(), named(part), &part.settings, |spec, options| {
+                guarded(&part.name, || (spec.build)(options)).map(drop)
+            });
+        }
+        let channels: Vec<Arc<str>> = source.channels.iter().map(|name| name.as_str().into()).collect();
+        let part = &source.selector;
+        self.part("selector", registry.selectors(), named(part), &part.settings, |spec, options| {
+            // Which channels there are decides which ones it may name.
+            if channels.is_empty() {
+                Ok(())
+            } else {
+                guarded(&part.name, || (spec.build)(options, &channels)).map(drop)
+            }
+        });
+    }
+
+    /// Judges one component or part: full name, type, place of the type.
+    fn part<B>(
         &mut self,
         kind: &str,
         specs: &[&'static Spec<B>],
         (full_name, type_name, type_place): (&str, &str, &str),
         settings: &[Setting],
+        build: impl Fn(&Spec<B>, &Options) -> Result<()>,
     ) {
         let spec = match find(specs, kind, type_name, type_place) {
             Ok(spec) => spec,
-            Err(Error::Config { problem, .. }) => return self.find_that(type_place, Standing::Broken, &problem),
-            Err(error) => return self.problems.push(error.to_string()),
+            Err(error) => {
+                let reason = format!("what it means depends on {type_place}");
+                settings.iter().for_each(|setting| self.find_that(&setting.place, Standing::NotJudged, &reason));
+                let text = error.to_string();
+                return match text.strip_prefix(type_place).and_then(|rest| rest.strip_prefix(": ")) {
+                    Some(problem) => self.find_that(type_place, Standing::Broken, problem),
+                    None => self.problem(text),
+                };
+            }
         };
         self.types.insert(type_place.to_owned(), spec.name.to_owned());
+        // What is missing is missed where the type was written.
+        let place = type_place.strip_suffix(".type").unwrap_or(type_place);
+        let found = parts::look(settings, |settings| {
+            let (options, _) = Options::parse(place, spec.options, &[], settings)?;
+            build(spec, &options)
+        });
         let differences: Vec<Difference> = compat::differences(spec).collect();
         let mut told = Vec::new();
         for setting in settings {
@@ -223,9 +276,18 @@ impl<'a> Judging<'a> {
             if standing == Standing::Different {
                 told.push(reason.clone());
             }
-            self.find_that(&setting.place, standing, &reason);
+            match &found.unfinished {
+                Some(why) if standing <= Standing::Different && !judged_by_kind(spec.options, setting) => {
+                    self.find_that(&setting.place, Standing::NotJudged, why);
+                }
+                _ => self.find_that(&setting.place, standing, &reason),
+            }
         }
+        found.refused.iter().for_each(|(place, reason)| self.find_that(place, Standing::Broken, reason));
+        found.unclear.iter().for_each(|(place, reason)| self.find_that(place, Standing::NotJudged, reason));
+        found.elsewhere.into_iter().for_each(|problem| self.problem(problem));
         let untold = differences.into_iter().filter(|difference| !told.contains(&difference.sentence()));
+        let untold = untold.filter(|difference| !difference.is_about_several());
         self.differences.extend(untold.map(|difference| ComponentDifference {
             component: full_name.to_owned(),
             type_name: spec.name,
@@ -233,16 +295,24 @@ impl<'a> Judging<'a> {
         }));
     }
 
+    fn problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
     /// What shows only when components are built.
     fn look(&mut self, config: AgentConfig, places: &BTreeSet<String>) {
-        let before = config.broken.len();
+        let (before, told_before) = (config.broken.len(), config.warnings.len());
         let Looked { config, refused } = self.blueprint.look(config);
+        let unemptied = config.warnings.iter().skip(told_before).filter(|warning| warning.contains(UNEMPTIED));
+        self.warnings.extend(unemptied.cloned());
         let broken = config.broken.into_iter().skip(before).map(|broken| broken.reason);
         let refused = refused.iter().map(|refused| told(&refused.error, &refused.definition.type_place));
         for reason in refused.chain(broken) {
             match split_place(&reason, places) {
                 Some((place, reason)) => self.find_that(place, Standing::Broken, reason),
-                None => self.problems.push(reason),
+                None => self.problem(reason),
             }
         }
     }
@@ -271,13 +341,15 @@ impl<'a> Judging<'a> {
         let place = entry.full_place();
         let mut parts = entry.key.splitn(4, '.');
         let component = (parts.nth(1).unwrap_or_default(), parts.next(), parts.next());
-        let verdict = self.verdicts.get(&place).cloned();
-        let (standing, reason) = verdict.unwrap_or_else(|| match component {
-            (group, Some(name), Some(_)) if !run.contains(&format!("{group}.{name}")) => {
+        let verdict = self.verdicts.get(&place).cloned().unwrap_or((Standing::Honoured, String::new()));
+        let (standing, reason) = match component {
+            (group, Some(name), Some(_))
+                if verdict.0 <= Standing::Different && !run.contains(&format!("{group}.{name}")) =>
+            {
                 (Standing::Ignored, format!("{agent}.{group}.{name} is not run"))
             }
-            _ => (Standing::Honoured, String::new()),
-        });
+            _ => verdict,
+        };
         let type_name = self.types.get(&place).cloned().unwrap_or_default();
         KeyReport { place: entry.place.clone(), key: entry.key.clone(), type_name, standing, reason }
     }
@@ -286,7 +358,7 @@ impl<'a> Judging<'a> {
 /// What becomes of one setting of a component with these options.
 fn verdict(options: &[OptionSpec], setting: &Setting, differences: &[Difference]) -> (Standing, String) {
     let Some(option) = options.iter().find(|option| option.is_called(&setting.key)) else {
-        let near = nearest(&setting.key, options.iter().map(|option| option.key));
+        let near = nearest(&setting.key, options.iter().map(|option| option.key).chain(COMMON_KEYS));
         let reason = near.map_or("no effect".to_owned(), |near| format!("no effect; did you mean {near}?"));
         return (Standing::Unknown, reason);
     };
@@ -296,10 +368,20 @@ fn verdict(options: &[OptionSpec], setting: &Setting, differences: &[Difference]
     if let Some(why) = option.why_without_effect() {
         return (Standing::Ignored, why.to_owned());
     }
-    match differences.iter().find(|difference| difference.is_about(option)) {
+    match differences.iter().find(|difference| difference.is_about(option, &setting.value)) {
         Some(difference) => (Standing::Different, difference.sentence()),
         None => (Standing::Honoured, String::new()),
     }
+}
+
+/// Whether the kind of its option says everything of a value.
+fn judged_by_kind(options: &[OptionSpec], setting: &Setting) -> bool {
+    let option = options.iter().find(|option| option.is_called(&setting.key));
+    option.is_some_and(|option| !matches!(option.kind, Kind::Text | Kind::List))
+}
+
+fn whole<'c>(full_name: &'c str, component: &'c ComponentConfig) -> (&'c str, &'c str, &'c str) {
+    (full_name, &component.type_name, &component.type_place)
 }
 
 fn named(part: &PartConfig) -> (&str, &str, &str) {
@@ -311,9 +393,8 @@ fn running_names(config: &AgentConfig) -> BTreeSet<String> {
     let of = |group: &'static str, names: Vec<&String>| {
         names.into_iter().map(move |name| format!("{group}.{name}")).collect::<Vec<_>>()
     };
-    let components = |group, list: &[millstream_config::ComponentConfig]| {
-        of(group, list.iter().map(|component| &component.name).collect())
-    };
+    let components =
+        |group, list: &[ComponentConfig]| of(group, list.iter().map(|component| &component.name).collect());
     let mut names: BTreeSet<String> = components("sources", &config.sources).into_iter().collect();
     names.extend(components("channels", &config.channels));
     names.extend(components("sinks", &config.sinks));
@@ -330,3 +411,6 @@ fn split_place<'m>(message: &'m str, places: &BTreeSet<String>) -> Option<(&'m s
     });
     places.max_by_key(|(place, _)| place.len())
 }
+
+/// What every source or sink may be given, besides its own options.
+const COMMON_KEYS: [&str; 4] = ["channels", "channel", "interceptors", "selector.type"];

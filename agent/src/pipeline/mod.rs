@@ -112,6 +112,16 @@ pub(crate) struct Refused {
     pub(crate) error: Error,
 }
 
+/// A configuration of which neither a source nor a sink can run.
+#[derive(Debug)]
+pub(crate) struct Hopeless {
+    /// What is wrong with the first component.
+    pub(crate) first: Error,
+    /// Everything for which something cannot run.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
 /// A configuration of which everything was built that can be built without touching a store.
 pub(crate) struct Looked {
     /// Without what cannot run.
@@ -142,13 +152,13 @@ impl Pipeline {
     /// are told.
     ///
     /// # Errors
-    /// The first component's, when neither a source nor a sink is left; and the warnings.
+    /// When neither a source nor a sink is left.
     pub(crate) fn build(
         config: AgentConfig,
         registry: &Registry,
         home: &Path,
         beside: &Beside,
-    ) -> Result<Self, (Error, Vec<String>)> {
+    ) -> Result<Self, Hopeless> {
         Assembly::new(config, registry, home, beside)
             // First, because both ends hold on to them.
             .with_channels()
@@ -165,7 +175,8 @@ impl Pipeline {
         let beside = Beside::default();
         let mut assembly = Assembly::new(config, registry, home, &beside);
         assembly.looks_only = true;
-        let Assembly { config, refused, .. } = assembly.with_channels().with_sources().with_sinks();
+        let assembly = assembly.with_channels().with_sources().with_sinks().without_unconnected_channels();
+        let Assembly { config, refused, .. } = assembly;
         Looked { config, refused }
     }
 
@@ -397,20 +408,23 @@ impl<'a> Assembly<'a> {
             if !fills && !empties {
                 config.warnings.push(format!("{full}: none of its sources and sinks works, so it is not run"));
             } else if !empties {
-                let warning = "no sink takes events from it; once it is full its sources wait";
-                config.warnings.push(format!("{full}: {warning}"));
+                let place = &stage.definition().type_place;
+                let place = place.strip_suffix(".type").unwrap_or(place);
+                config.warnings.push(format!("{place}: {UNEMPTIED}"));
             }
             fills || empties
         });
         self
     }
 
-    fn finish(self) -> Result<Pipeline, (Error, Vec<String>)> {
+    fn finish(self) -> Result<Pipeline, Hopeless> {
         let Self { config, sources, channels, sinks, refused, .. } = self;
         if sources.is_empty() && sinks.is_empty() {
+            let refusals = refused.iter().map(|refused| told(&refused.error, &refused.definition.type_place));
+            let reasons = refusals.chain(config.broken.iter().map(|broken| broken.reason.clone())).collect();
             let nothing = Error::config(&config.name, "neither a source nor a sink can run");
             let first = refused.into_iter().next().map_or(nothing, |refused| refused.error);
-            return Err((first, config.warnings));
+            return Err(Hopeless { first, reasons, warnings: config.warnings });
         }
         Ok(Pipeline { config, sources, channels, sinks, refused })
     }
@@ -479,5 +493,7 @@ pub(crate) fn panicked(place: &str, payload: &(dyn std::any::Any + Send)) -> Err
     Error::Panicked { place: place.to_owned(), message: text.unwrap_or("no text").to_owned() }
 }
 
+/// Said of a channel that nobody empties.
+pub(crate) const UNEMPTIED: &str = "no sink takes events from it; once it is full its sources wait";
 /// How Flume's components call the size of their batches.
 const BATCH_SIZE_KEYS: [&str; 4] = ["batchSize", "batch-size", "sink.batchSize", "hdfs.batchSize"];

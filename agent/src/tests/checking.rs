@@ -19,7 +19,7 @@ a1.channels.c1.type = memory
 a1.channels.c1.byteCapacity = 1000
 a1.channels.c2.type = file
 a1.channels.c2.checkpointDir = /nowhere/at/all
-a1.channels.c2.dataDirs = /nowhere/at/all/data
+a1.channels.c2.dataDirs = /nowhere/at/all/data,/nowhere/at/all/more
 a1.sinks.k1.type = org.apache.flume.sink.NullSink
 a1.sinks.k1.channel = c1
 b1.sources = r1
@@ -129,4 +129,112 @@ fn all_agents_are_checked_unless_one_is_named() {
     let error = Agent::builder().name("c1").config_text(CONFIG).check().unwrap_err().to_string();
     assert!(error.ends_with("no agent named \"c1\"; there are a1, b1: choose one with -n"), "{error}");
     assert!(Agent::builder().config_text("x = 1").check().unwrap_err().to_string().contains("no agent"));
+}
+
+/// `more` beside a source, a file of which nothing else is wrong.
+fn found(more: &str, wanted: &[(&str, Standing, &str)]) {
+    let report = checked("a1", more);
+    for (key, standing, reason) in wanted {
+        let (found, told) = said(&report, key);
+        assert!(found == *standing && told.contains(reason), "{key}: wanted {standing:?} {reason}: {report:#?}");
+    }
+}
+
+#[test]
+fn components_behind_a_broken_channel_are_judged() {
+    found(
+        "a1.channels.c1.capacity = -1\na1.channels.c2.type = fle
+         a1.sources.r1.interceptors.i1.type = regex_filter\na1.sources.r1.interceptors.i1.regex = (((
+         a1.sinks.k1.type = hdfs\na1.sinks.k1.hdfs.path = /x\na1.sinks.k1.hdfs.timeZone = Mars/X",
+        &[
+            ("a1.channels.c1.capacity", Standing::Broken, "got \"-1\""),
+            ("a1.channels.c2.checkpointDir", Standing::NotJudged, "depends on configuration:21: a1.channels.c2.type"),
+            ("a1.sources.r1.interceptors.i1.regex", Standing::Broken, "((("),
+            ("a1.sinks.k1.hdfs.timeZone", Standing::Broken, "Mars/X"),
+        ],
+    );
+}
+
+#[test]
+fn a_component_is_judged_beyond_its_first_error_and_each_part_of_it() {
+    found(
+        "a1.sources.r1.type = http\na1.sources.r1.port = 1\na1.sources.r1.handler = com.x.Foo
+         a1.sources.r1.interceptors.i1.type = regex_filter\na1.sources.r1.interceptors.i1.regex = (((
+         a1.sources.r1.selector.optional = c9
+         a1.sinks.k1.type = hdfs\na1.sinks.k1.hdfs.path = /x\na1.sinks.k1.hdfs.fileType = Foo
+         a1.sinks.k1.hdfs.timeZone = Mars/X\na1.sinks.k1.hdfs.rollTimerPoolSize = 2",
+        &[
+            ("a1.sources.r1.handler", Standing::Broken, "com.x.Foo"),
+            ("a1.sources.r1.interceptors.i1.regex", Standing::Broken, "((("),
+            ("a1.sources.r1.selector.optional", Standing::Broken, "c9"),
+            ("a1.sinks.k1.hdfs.fileType", Standing::Broken, "Foo"),
+            ("a1.sinks.k1.hdfs.timeZone", Standing::Broken, "Mars/X"),
+            ("a1.sinks.k1.hdfs.rollTimerPoolSize", Standing::Ignored, "takes no thread"),
+        ],
+    );
+}
+
+#[test]
+fn a_file_of_which_nothing_can_run_is_judged_all_the_same() {
+    let config = "a1.sources = r1\na1.channels = c1\na1.channels.c1.type = memory\na1.sources.r1.type = seq
+                  a1.sources.r1.chanels = c1\na1.sources.r1.batchSize = no";
+    let report = Agent::builder().name("a1").config_text(config).check().unwrap().agents.remove(0);
+    let (standing, told) = said(&report, "a1.sources.r1.chanels");
+    assert_eq!((standing, told.as_str()), (Standing::Unknown, "no effect; did you mean channels?"));
+    let (standing, told) = said(&report, "a1.sources.r1.type");
+    assert!(standing == Standing::Broken, "{told}");
+    assert!(told.ends_with("did you mean channels at configuration:5: a1.sources.r1.chanels?"), "{told}");
+    assert_eq!(said(&report, "a1.sources.r1.batchSize").0, Standing::Broken);
+    assert_eq!(report.problems.len(), 1, "{report:#?}");
+}
+
+#[test]
+fn a_channel_that_nobody_empties_is_a_warning() {
+    assert_eq!(checked("a1", "a1.sinks.k1.channel = c2").warnings.len(), 1, "c1 has no sink then");
+    let warnings = checked("a1", "a1.sources.r1.channels = c1").warnings;
+    assert_eq!(warnings, [""; 0], "nobody uses the other");
+    let warnings = checked("a1", "").warnings;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("configuration:14: a1.channels.c2: no sink takes events from it"), "{warnings:?}");
+}
+
+#[test]
+fn what_differs_belongs_to_the_component_and_to_what_was_written() {
+    let report = checked(
+        "a1",
+        "a1.channels.c2.dataDirs = /one\na1.sinks.k1.type = avro\na1.sinks.k1.hostname = h\na1.sinks.k1.port = 1",
+    );
+    assert_eq!(said(&report, "a1.channels.c2.dataDirs").0, Standing::Honoured);
+    let told: Vec<String> = report.differences.iter().map(|one| one.difference.sentence()).collect();
+    assert!(!told.iter().any(|told| told.contains("codecs null") || told.contains("several `")), "{told:#?}");
+}
+
+/// What the comment above each key says of it: `# <standing>`, honoured where there is none.
+fn wanted_standings(text: &str) -> Vec<(String, String)> {
+    let (mut wanted, mut next) = (Vec::new(), "Honoured".to_owned());
+    for line in text.lines() {
+        match (line.strip_prefix("# "), line.split_once(" = ")) {
+            (Some(standing), _) if ["different", "ignored", "unknown", "broken", "not judged"].contains(&standing) => {
+                next = format!("{}{}", standing[..1].to_uppercase(), &standing[1..]).replace("t judged", "tJudged");
+            }
+            (None, Some((key, _))) => wanted.push((key.to_owned(), std::mem::replace(&mut next, "Honoured".into()))),
+            _ => {}
+        }
+    }
+    wanted
+}
+
+#[test]
+fn every_key_of_the_golden_files_stands_as_they_say() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/check");
+    for file in ["sources.properties", "sinks.properties"] {
+        let path = golden.join(file);
+        let wanted = wanted_standings(&std::fs::read_to_string(&path).unwrap());
+        let report = Agent::builder().name("a1").config_file(&path).check().unwrap().agents.remove(0);
+        assert_eq!(report.problems, [""; 0], "{file}");
+        let found = report.keys.iter().map(|key| (key.key.clone(), format!("{:?}", key.standing)));
+        let other: Vec<_> = found.zip(&wanted).filter(|(found, wanted)| found != *wanted).collect();
+        assert!(other.is_empty() && report.keys.len() == wanted.len(), "{file}: found, wanted: {other:#?}");
+        assert!(wanted.len() > 30, "{file}");
+    }
 }

@@ -126,6 +126,18 @@ async fn a_broken_file_changes_nothing_and_names_every_reason() {
 }
 
 #[tokio::test]
+async fn a_file_of_which_nothing_can_run_names_every_reason() {
+    let probe = Probe::new("hopeless", []);
+    let config = counting(&probe, "");
+    let file = File::new(&config);
+    let mut agent = file.start().await;
+    file.write(&format!("{config}\na1.sinks.k1.batchSize = many\na1.sources.r1.batchSize = few"));
+    let error = agent.reload().await.unwrap_err().to_string();
+    assert!(error.contains("got \"many\"") && error.contains("got \"few\""), "{error}");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_memory_channel_that_is_resized_keeps_its_events_and_both_ends_go_on() {
     let probe = Probe::new("resized", []);
     probe.close();

@@ -63,10 +63,13 @@ fn agent_text(agent: &AgentReport, all: bool) -> String {
     let mut lines = vec![format!("agent {}", agent.name)];
     for key in agent.keys.iter().filter(|key| all || key.standing != Standing::Honoured) {
         let reason = if key.reason.is_empty() { String::new() } else { format!(": {}", key.reason) };
-        lines.push(format!("  {:<9}  {}: {}{reason}", word(key.standing), key.place, key.key));
+        lines.push(format!("  {:<10} {}: {}{reason}", word(key.standing), key.place, key.key));
     }
     for problem in &agent.problems {
         lines.push(format!("  {:<9}  {problem}", word(Standing::Broken)));
+    }
+    for warning in &agent.warnings {
+        lines.push(format!("  {:<9}  {warning}", "warning"));
     }
     for found in &agent.differences {
         lines.push(format!(
@@ -83,7 +86,14 @@ fn agent_text(agent: &AgentReport, all: bool) -> String {
 
 /// `17 keys: 14 honoured, 1 different, …`; what there is none of is left out.
 fn counts(agent: &AgentReport) -> String {
-    let standings = [Standing::Honoured, Standing::Different, Standing::Ignored, Standing::Unknown, Standing::Broken];
+    let standings = [
+        Standing::Honoured,
+        Standing::Different,
+        Standing::Ignored,
+        Standing::Unknown,
+        Standing::NotJudged,
+        Standing::Broken,
+    ];
     let counted = standings.into_iter().filter_map(|standing| {
         let keys = agent.keys.iter().filter(|key| key.standing == standing).count();
         let more = if standing == Standing::Broken { agent.problems.len() } else { 0 };
@@ -98,6 +108,7 @@ fn word(standing: Standing) -> &'static str {
         Standing::Different => "different",
         Standing::Ignored => "ignored",
         Standing::Unknown => "unknown",
+        Standing::NotJudged => "not judged",
         Standing::Broken => "broken",
     }
 }

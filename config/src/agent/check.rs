@@ -29,12 +29,13 @@ impl AgentConfig {
     /// Keeps the channels for which `survives` holds, and takes away the sources and sinks that cannot work without the
     /// others. Also for what fails only when it is built.
     pub fn retain_channels(&mut self, survives: impl Fn(&str) -> bool) {
-        let Self { name, sources, channels, sinks, .. } = self;
+        let Self { name, sources, channels, sinks, left_out, .. } = self;
         channels.retain(|channel| survives(&channel.name));
         let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
         let mut broken = Vec::new();
-        let mut connected = |kind: &str, component: &mut ComponentConfig| {
+        let mut connected = |kind: &'static str, component: &mut ComponentConfig| {
             let full = format!("{name}.{kind}.{}", component.name);
+            let written = component.channels.clone();
             let missing: Vec<String> = component.channels.extract_if(.., |channel| !survives(channel)).collect();
             let place = &component.channels_place;
             for channel in &missing {
@@ -45,11 +46,17 @@ impl AgentConfig {
                 broken.push((full.clone(), reason));
             }
             if component.channels.is_empty() {
-                let known = known.join(" ");
-                let reason = format!("{place}: {full} has no channel left and is not run; give it one of [{known}]");
+                let remedy = match known.as_slice() {
+                    [] => "mend that channel".to_owned(),
+                    known => format!("give it one of [{}]", known.join(" ")),
+                };
+                let reason = format!("{place}: {full} has no channel left and is not run; {remedy}");
                 broken.push((full, reason));
+                component.channels = written;
+                left_out.push((kind, component.clone()));
+                return false;
             }
-            !component.channels.is_empty()
+            true
         };
         sources.retain_mut(|source| connected("sources", source));
         sinks.retain_mut(|sink| connected("sinks", sink));
@@ -59,7 +66,7 @@ impl AgentConfig {
     /// Takes the components out, sorts the settings of each, and gives back those that can run.
     fn sorted(
         &mut self,
-        group: &str,
+        group: &'static str,
         take: impl Fn(&mut Self) -> Vec<ComponentConfig>,
         sort: impl Fn(&mut ComponentConfig, &str) -> Result<(), String>,
     ) -> Vec<ComponentConfig> {
@@ -69,6 +76,7 @@ impl AgentConfig {
             Err(reason) => {
                 let full = self.full_name(group, &component.name);
                 self.breaks(&full, reason);
+                self.left_out.push((group, component.clone()));
                 false
             }
         });
@@ -148,7 +156,7 @@ impl AgentConfig {
     }
 
     fn drop_unconnected_channels(&mut self) {
-        let Self { name, sources, channels, sinks, sink_groups, warnings, .. } = self;
+        let Self { name, sources, channels, sinks, sink_groups, warnings, left_out, .. } = self;
         channels.retain(|channel| {
             let used = sources.iter().chain(sinks.iter()).any(|component| component.channels.contains(&channel.name));
             let connected = used || sink_groups.iter().any(|group| group.spool.as_ref() == Some(&channel.name));
@@ -158,6 +166,7 @@ impl AgentConfig {
                     "{place}: {name}.channels.{} has no source and no sink and is not run",
                     channel.name
                 ));
+                left_out.push(("channels", channel.clone()));
             }
             connected
         });
@@ -180,40 +189,60 @@ impl AgentConfig {
     }
 }
 
-/// Takes the channels, interceptors and selector out of a source's settings.
+/// Takes the channels, interceptors and selector out of a source's settings; all of them, whatever is wrong with one.
 fn sort_source(source: &mut ComponentConfig, agent: &str) -> Result<(), String> {
     let full = format!("{agent}.sources.{}", source.name);
-    let Some(list) = take(&mut source.settings, "channels") else {
-        return Err(format!("{}: {full} has no channels and is not run; write {full}.channels = …", source.type_place));
-    };
-    source.channels = words(&list.value).into_iter().map(str::to_owned).collect();
-    source.channels_place = list.place;
+    let mut sorted = Ok(());
+    match take(&mut source.settings, "channels") {
+        Some(list) => {
+            source.channels = words(&list.value).into_iter().map(str::to_owned).collect();
+            source.channels_place = list.place;
+        }
+        None => sorted = Err(unconnected(source, &full, "channels")),
+    }
     source.selector = part(&mut source.settings, "selector", &full).unwrap_or_else(|settings| PartConfig {
         name: format!("{full}.selector"),
         type_place: format!("{full}.selector"),
         settings,
         ..PartConfig::default()
     });
-    let Some(list) = take(&mut source.settings, "interceptors") else { return Ok(()) };
+    let Some(list) = take(&mut source.settings, "interceptors") else { return sorted };
     for name in words(&list.value) {
         let found = part(&mut source.settings, &format!("interceptors.{name}"), &full);
-        source.interceptors.push(found.map_err(|_| {
-            let wanted = format!("{full}.interceptors.{name}.type");
+        match found {
+            Ok(interceptor) => source.interceptors.push(interceptor),
             // Without it events would pass that it was to change or to drop.
-            format!("{}: interceptor {name:?} has no type, so {full} is not run; write {wanted} = …", list.place)
-        })?);
+            Err(_) => {
+                let wanted = format!("{full}.interceptors.{name}.type");
+                let place = &list.place;
+                let reason =
+                    format!("{place}: interceptor {name:?} has no type, so {full} is not run; write {wanted} = …");
+                sorted = sorted.and(Err(reason));
+            }
+        }
     }
-    Ok(())
+    sorted
 }
 
 fn sort_sink(sink: &mut ComponentConfig, agent: &str) -> Result<(), String> {
     let full = format!("{agent}.sinks.{}", sink.name);
     let Some(channel) = take(&mut sink.settings, "channel") else {
-        return Err(format!("{}: {full} has no channel and is not run; write {full}.channel = …", sink.type_place));
+        return Err(unconnected(sink, &full, "channel"));
     };
     sink.channels = vec![channel.value];
     sink.channels_place = channel.place;
     Ok(())
+}
+
+/// Says that a component does not name its channels under `key`, and which of its keys was perhaps to be that one.
+fn unconnected(component: &ComponentConfig, full: &str, key: &str) -> String {
+    let keys = component.settings.iter().map(|setting| setting.key.as_str());
+    let near = nearest(key, keys).and_then(|near| component.settings.iter().find(|setting| setting.key == near));
+    let remedy = match near {
+        Some(near) => format!("did you mean {key} at {}?", near.place),
+        None => format!("write {full}.{key} = …"),
+    };
+    format!("{}: {full} has no {key} and is not run; {remedy}", component.type_place)
 }
 
 /// The settings under `prefix.`, prefix taken off, as a part of the component `full`; just the settings when they name no

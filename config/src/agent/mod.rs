@@ -40,6 +40,9 @@ pub struct AgentConfig {
     pub filters: Vec<String>,
     /// Those of the warnings for which a component, or a part of one, was taken away.
     pub broken: Vec<Broken>,
+    /// Components that were taken away and whose type is known, as they were written: `sources`, `channels` or `sinks`, and
+    /// the component.
+    pub left_out: Vec<(&'static str, ComponentConfig)>,
 }
 
 /// Why a component is not as it was written.
@@ -106,6 +109,15 @@ impl AgentConfig {
     /// # Errors
     /// `Config` when there is no such agent (the message lists those that there are) or nothing of it can run.
     pub fn from_entries(name: &str, entries: &[Entry], lookups: &Lookups) -> Result<Self> {
+        let (config, usable) = Self::judged(name, entries, lookups)?;
+        usable.map(|()| config)
+    }
+
+    /// As [`Self::from_entries`], also when nothing of it can run: that is told beside it.
+    ///
+    /// # Errors
+    /// `Config` when there is no such agent.
+    pub fn judged(name: &str, entries: &[Entry], lookups: &Lookups) -> Result<(Self, Result<()>)> {
         let mut warnings = Vec::new();
         let (settings, unknown) = effective(entries, lookups, &mut warnings);
         let agents = agents(&settings);
@@ -120,8 +132,8 @@ impl AgentConfig {
         keys.apply(&filters, lookups, &mut warnings);
         let filters = keys.listed("configfilters").0.into_iter().map(str::to_owned).collect();
         let mut config = Self { name: name.to_owned(), warnings, filters, ..Self::default() };
-        config.fill(&keys)?;
-        Ok(config)
+        let usable = config.fill(&keys);
+        Ok((config, usable))
     }
 
     /// The agents of a configuration: who has a list of channels, sources or sinks.

@@ -147,7 +147,7 @@ pub static SPEC: SinkSpec = SinkSpec {
             "Longest time for one call to the cluster, in milliseconds; 0 for none.",
         ),
         optional("hdfs.threadsPoolSize", Kind::Int(1, i64::MAX), "10", "No effect: one thread writes."),
-        optional("hdfs.rollTimerPoolSize", Kind::Int(1, i64::MAX), "1", "No effect."),
+        optional("hdfs.rollTimerPoolSize", Kind::Int(1, i64::MAX), "1", "No effect: rolling by time takes no thread."),
         unset("hdfs.minBlockReplicas", Kind::Int(0, i64::MAX), "No effect: the cluster says how many there must be."),
         unset("hdfs.kerberosPrincipal", Kind::Text, "Whose ticket is shown to the cluster; _HOST is this host."),
         unset("hdfs.kerberosKeytab", Kind::Text, "File with the principal's key."),
