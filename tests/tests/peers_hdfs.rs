@@ -132,6 +132,40 @@ fn streams_with_headers_have_the_same_headers_and_lines() {
     assert!(both.values().flatten().all(|line| line.contains("host.name") || line.contains("timestamp")), "{both:?}");
 }
 
+/// Moments at which something changes, in some zone: each event has its own. A 0 blocks Flume's sink where it rounds, and
+/// times end here in the year 9999: in docs/compat.md.
+const MOMENTS: &str = "\
+1 a x the beginning\n\
+951782399999 b y the last of a 28th\n\
+951826500000 c z leap day\n\
+1388534399123 d x the end of a year\n\
+1394348399999 e x before the clocks of New York go forward\n\
+1394348400000 f x after\n\
+1396706400000 g x in the half hour that comes twice on Lord Howe\n\
+1396708200000 h x again\n\
+1414909800000 i x in the hour that comes twice in New York\n\
+1414911600000 j x behind it\n\
+4102444800001 k x the year 2100\n\
+253370764800000 l x the year 9999\n";
+
+/// Every escape, a letter that is none, a header that is not there; `%D` makes directories.
+const ESCAPES: &str = "hdfs.filePrefix = %D/%a,%A,%b,%B,%c,%d,%e,%H,%I,%j,%k,%l,%m,%n,%M,%p,%s,%S,%t,%y,%Y,%z,%%,%q,%-,\
+                       %{none},%{host.name}\nhdfs.rollInterval = 0\nhdfs.rollSize = 0\nhdfs.rollCount = 0\n\
+                       hdfs.idleTimeout = 1\nhdfs.fileType = DataStream\n";
+
+#[test]
+fn every_escape_stands_for_the_same_in_every_zone_rounded_or_not() {
+    for time in [
+        "",
+        "hdfs.timeZone = America/New_York\nhdfs.round = true\nhdfs.roundValue = 6\nhdfs.roundUnit = hour\n",
+        "hdfs.timeZone = Australia/Lord_Howe\nhdfs.round = true\nhdfs.roundValue = 45\nhdfs.roundUnit = minute\n",
+        "hdfs.timeZone = GMT-03:30\nhdfs.round = true\nhdfs.roundValue = 7\n",
+    ] {
+        let both = side_by_side(MOMENTS, &format!("{ESCAPES}{time}"), MOMENTS.lines().count(), <[u8]>::to_vec);
+        assert!(both.values().all(|contents| contents.len() == 1), "{time}: {both:?}");
+    }
+}
+
 #[test]
 fn compressed_streams_hold_the_same_lines() {
     for (codec, program) in [("gzip", "gzip"), ("bzip2", "bzip2")] {
