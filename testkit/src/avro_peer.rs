@@ -98,6 +98,11 @@ impl AvroPeer {
         self.received.state.lock().calls.clone()
     }
 
+    /// The calls whose events were kept, which are forgotten here.
+    pub fn take_calls(&self) -> Vec<SentCall> {
+        std::mem::take(&mut self.received.state.lock().calls)
+    }
+
     /// Bodies of all events kept.
     pub fn bodies(&self) -> Vec<String> {
         self.calls().into_iter().flat_map(|call| call.bodies).collect()
