@@ -180,16 +180,21 @@ impl Server {
         let Self { listener, wrapping, limits } = self;
         let (memory, mut stopping) = (Arc::new(memory), stop.clone());
         let shared = Arc::new(Shared { service, wrapping, limits, memory, stop });
-        let mut connections = JoinSet::new();
+        let (mut connections, mut refused) = (JoinSet::new(), false);
         loop {
             tokio::select! {
                 () = stopping.stopped() => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => _ = connections.spawn(attend(stream, peer, Arc::clone(&shared))),
+                    Ok((stream, peer)) => {
+                        refused = false;
+                        connections.spawn(attend(stream, peer, Arc::clone(&shared)));
+                    }
                     Err(error) => {
-                        // Out of descriptors, most likely. Those who are connected go on.
-                        tracing::warn!(%error, "accept failed");
+                        // Out of descriptors, most likely. Those who are connected go on. Told once: it may last.
+                        if !std::mem::replace(&mut refused, true) {
+                            tracing::warn!(%error, "accept failed, it is tried again");
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
