@@ -215,15 +215,16 @@ fn without_a_key_a_secured_cluster_is_asked_again_until_there_is_one_and_nothing
 #[track_caller]
 fn nothing_is_lost(fault: fn(&mut Hdfs), repair: fn(&mut Hdfs)) {
     let (mut hdfs, spool) = (Hdfs::start(), Spool::new());
-    spool.put("one", 0..20_000);
+    // Each transaction waits for the disk: enough of them to be in the middle of, and no more.
+    spool.put("one", 0..6_000);
     let agent = spool.start(&hdfs.url(), &[("hdfs.batchSize", "10"), ("hdfs.callTimeout", "5000")]);
     agent.until_true("a reader sees lines", || lines(&hdfs, "-cat").len() >= 100);
     fault(&mut hdfs);
-    spool.put("two", 20_000..21_000);
+    spool.put("two", 6_000..7_000);
     agent.until_true("the source goes on", || spool.is_read("two"));
     agent.until("delivery failed");
     repair(&mut hdfs);
-    let wanted: BTreeSet<u32> = (0..21_000).collect();
+    let wanted: BTreeSet<u32> = (0..7_000).collect();
     let arrived = || numbers(&lines(&hdfs, "-cat"));
     agent.until_true("every line is in a complete file", || {
         all_complete(&hdfs) && arrived().into_iter().collect::<BTreeSet<_>>() == wanted
