@@ -12,7 +12,7 @@ pub mod pattern;
 pub mod properties;
 
 pub use agent::{AgentConfig, Broken, ComponentConfig, PartConfig, SinkGroupConfig};
-pub use date::DatePattern;
+pub use date::{DatePattern, MONTHS, WEEKDAYS};
 pub use interpolate::Lookups;
 pub use pattern::{Pattern, Replacement};
 pub use properties::{Entry, load, parse};

@@ -14,7 +14,6 @@ use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome, Protocol, R
 use millstream_wire::names::Peer;
 use millstream_wire::netty::{FrameDecoder, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -69,14 +68,7 @@ impl Client {
     /// `Net`.
     pub async fn connect(settings: &ClientSettings) -> Result<Self> {
         let address = format!("{}:{}", settings.host, settings.port);
-        let connecting = async {
-            let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
-            // Calls must not wait for each other; a socket that cannot be told so still works.
-            let _ = stream.set_nodelay(true);
-            settings.wrapping.connect(stream, &settings.host).await
-        };
-        let connected = timeout(settings.connect_timeout, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let connected = settings.wrapping.connect(&settings.host, settings.port, settings.connect_timeout).await;
         let (reading, writing) = connected.map_err(|error| Error::net("connect", &address, error))?;
         Ok(Self {
             address,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use millstream_core::{Batch, Error, EventRef, Result};
 use millstream_wire::thrift::{Answer, Encoding, Status, decode_answer, encode_append, encode_append_batch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -66,14 +65,7 @@ impl ThriftClient {
     /// `Net`.
     pub async fn connect(settings: &ThriftSettings) -> Result<Self> {
         let address = settings.address();
-        let connecting = async {
-            let stream = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
-            // Calls must not wait; a socket that cannot be told so still works.
-            let _ = stream.set_nodelay(true);
-            settings.wrapping.connect(stream, &settings.host).await
-        };
-        let connected = timeout(settings.connect_timeout, connecting).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let connected = settings.wrapping.connect(&settings.host, settings.port, settings.connect_timeout).await;
         let (reading, writing) = connected.map_err(|error| Error::net("connect", &address, error))?;
         let (encoding, request_timeout) = (settings.encoding, settings.request_timeout);
         Ok(Self { address, encoding, request_timeout, reading, writing, sequence: 0 })

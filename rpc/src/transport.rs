@@ -14,6 +14,7 @@ use async_compression::tokio::bufread::ZlibDecoder;
 use async_compression::tokio::write::ZlibEncoder;
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, join, split};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -70,8 +71,18 @@ impl Wrapping<TlsAcceptor> {
 }
 
 impl Wrapping<TlsConnector> {
-    /// Wraps what goes to a server.
-    pub(crate) async fn connect(&self, stream: TcpStream, host: &str) -> io::Result<(Reading, Writing)> {
+    /// Connects to a server within that time, and wraps what goes to it.
+    pub(crate) async fn connect(&self, host: &str, port: u16, within: Duration) -> io::Result<(Reading, Writing)> {
+        let connecting = async {
+            let stream = TcpStream::connect((host, port)).await?;
+            // Calls must not wait for each other; a socket that cannot be told so still works.
+            let _ = stream.set_nodelay(true);
+            self.wrap(stream, host).await
+        };
+        timeout(within, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn wrap(&self, stream: TcpStream, host: &str) -> io::Result<(Reading, Writing)> {
         let Some(tls) = &self.tls else {
             return Ok(self.compressed(stream));
         };
@@ -108,7 +119,7 @@ const ONE_SIDED_TLS: &str =
     "has the server ssl = true, and is its certificate in the truststore, unless trust-all-certs = true?";
 /// A client that does not go on with its handshake is not waited for.
 async fn in_time<T>(step: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(HANDSHAKE_TIMEOUT, step).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// First byte of a TLS handshake.

@@ -9,7 +9,7 @@ mod write;
 use std::iter::Peekable;
 use std::str::Chars;
 
-pub use read::DatePattern;
+pub use read::{DatePattern, MONTHS, WEEKDAYS};
 pub(crate) use write::now;
 
 /// One part of a pattern.

@@ -129,7 +129,7 @@ impl Found {
             'M' => self.month = rest.name(&MONTHS)? + 1,
             'd' => self.day = number()?.0,
             'D' => self.day_of_year = Some(number()?.0),
-            'E' => _ = rest.name(&DAYS)?,
+            'E' => _ = rest.name(&WEEKDAYS)?,
             'u' => _ = number()?,
             'G' => _ = rest.name(&["AD"])?,
             'a' => self.is_afternoon = rest.name(&["AM", "PM"])? == 1,
@@ -279,7 +279,8 @@ fn near(year: i64, now: Timestamp) -> i64 {
 /// What [`Found::take`] knows.
 const LETTERS: &str = "G y M d D E u a H k K h m s S z Z X";
 
-const MONTHS: [&str; 12] = [
+/// The months in English, in full.
+pub const MONTHS: [&str; 12] = [
     "January",
     "February",
     "March",
@@ -293,7 +294,8 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+/// The days of the week in English, from Monday.
+pub const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
+use millstream_config::{MONTHS, WEEKDAYS};
 
 /// A parsed pattern.
 #[derive(Debug)]
@@ -323,22 +324,6 @@ fn near_year(two_digits: i64, now: i64) -> i64 {
     let first = now - 80;
     first + (two_digits - first).rem_euclid(100)
 }
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 #[cfg(test)]
 mod tests {
