@@ -1,17 +1,16 @@
 //! Drives a sink: takes from the channel, has it delivered, commits; or lets the sink's peers take.
 //!
 //! # Delivery
-//! A take is committed after its delivery and rolled back otherwise. One is open at a time, so the channel's order is
-//! kept, unless the sink takes more. Events that the sink rejects for good go back as well and are offered again, with the longest wait: they hold up
+//! A take is committed after its delivery and rolled back otherwise. One is open at a time, until its commit is written, so
+//! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink rejects for good go back as well and are offered again, with the longest wait: they hold up
 //! what is behind them, and nothing is lost.
 
 use std::sync::Arc;
 
 use millstream_core::{
     Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, State, StopToken,
-    Take, Ticket,
+    Take,
 };
-use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::Instrument;
@@ -55,17 +54,16 @@ struct Draining {
     backoff: Backoff,
     /// When a failure was told last.
     told: Option<Instant>,
-    /// Commits under way, awaited apart: a channel may write them down together, later.
-    commits: mpsc::Sender<Ticket>,
-    /// Reports those that fail; ends once `commits` is gone.
-    commit_watch: JoinSet<()>,
 }
 
-/// A take and what became of it.
+/// What became of a take.
 struct Delivered {
-    take: Take,
+    events: u64,
     bytes: u64,
+    /// An error: the take is rolled back.
     outcome: Result<()>,
+    /// Of the commit of what was delivered.
+    written: Result<()>,
 }
 
 /// A take under way.
@@ -79,8 +77,6 @@ struct Taking<'a> {
 
 impl Draining {
     fn new(sink: Box<dyn Sink>, batch_size: usize, channel: ChannelRef, cx: SinkContext, place: &str) -> Self {
-        let (commits, tickets) = mpsc::channel(MOST_COMMITS);
-        let commit_watch = JoinSet::from_iter([watch_commits(tickets, cx.clone())]);
         Self {
             sink,
             channel,
@@ -92,8 +88,6 @@ impl Draining {
             paused: None,
             backoff: Backoff::default(),
             told: None,
-            commits,
-            commit_watch,
         }
     }
 
@@ -111,9 +105,6 @@ impl Draining {
             tracing::warn!(%error, "sink could not be closed well");
             self.cx.status.failed(&error);
         }
-        let Self { commits, mut commit_watch, .. } = self;
-        drop(commits);
-        while commit_watch.join_next().await.is_some() {}
         Ok(())
     }
 
@@ -184,27 +175,25 @@ impl Draining {
             take.release();
         }
         self.open_bytes += bytes;
-        let delivered = async move { Delivered { outcome: delivery.await, take, bytes } };
-        self.open.spawn(delivered.in_current_span());
+        self.open.spawn(delivered(delivery, take, bytes).in_current_span());
     }
 
     async fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> Result<()> {
-        let Delivered { take, bytes, outcome } = match delivered {
+        let Delivered { events, bytes, outcome, written } = match delivered {
             Ok(delivered) => delivered,
             Err(ended) if ended.is_panic() => return Err(panicked(&self.place, &*ended.into_panic())),
             Err(_) => return Err(Error::Stopped { what: self.place.as_str().into() }),
         };
         self.open_bytes -= bytes;
-        let events = take.events() as u64;
         if let Err(error) = outcome {
             self.count(MetricName::EventWriteFail, 1);
-            drop(take);
             return self.back_off(error, events);
         }
-        let ticket = take.commit();
         self.count(MetricName::EventDrainSuccessCount, events);
-        // Only a panic of the watch could close it; the commit stands in any case.
-        let _ = self.commits.send(ticket).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, events, "delivered, but that could not be noted; they may come again");
+            self.cx.status.failed(&error);
+        }
         if self.backoff.attempts() > 0 && self.paused.is_none() {
             tracing::info!(failures = self.backoff.attempts(), "delivers again");
             self.backoff.reset();
@@ -276,22 +265,20 @@ fn with_marks(take: &Take) -> Arc<[Batch]> {
     batches.into()
 }
 
-/// Waits for commits in order and reports those that fail: these events may be delivered again after a restart.
-async fn watch_commits(mut tickets: mpsc::Receiver<Ticket>, cx: SinkContext) {
-    while let Some(ticket) = tickets.recv().await {
-        if let Err(error) = ticket.await {
-            tracing::warn!(%error, "events were delivered, but that could not be noted; they may come again");
-            cx.status.failed(&error);
-        }
-    }
+/// Commits the take once it is delivered, and waits until that is written: a crash in between delivers it again.
+async fn delivered(delivery: Fut<'static, Result<()>>, take: Take, bytes: u64) -> Delivered {
+    let (outcome, events) = (delivery.await, take.events() as u64);
+    let written = match &outcome {
+        Ok(()) => take.commit().await,
+        Err(_) => Ok(()),
+    };
+    Delivered { events, bytes, outcome, written }
 }
 
 /// Most bytes of bodies in one take.
 const TAKE_BYTES: u64 = 8 << 20;
 /// Bytes of bodies in all open takes beyond which no further one is made.
 const OPEN_BYTES: u64 = 16 << 20;
-/// Most commits that are not written down yet; more would only hide a disk that does not answer.
-const MOST_COMMITS: usize = 8192;
 /// While deliveries keep failing, how often that is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// However short a channel's keep-alive is, an empty one does not keep a core busy.
