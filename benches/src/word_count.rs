@@ -4,6 +4,7 @@
 //! Baseline, measured in the same run: as many threads as the job has, each of which splits its part of the same bytes and
 //! counts borrowed words in a table of its own. (One thread alone has the whole of a core that two would share.)
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -135,24 +136,28 @@ fn bare_loop(text: &[u8]) -> u64 {
     table.values().sum()
 }
 
-/// The text as events, one per line.
+/// The text as events, one per line; a block's buffer holds its own bytes only, as one that comes from a socket does.
 pub fn blocks(text: &Bytes) -> Vec<Batch> {
-    let mut blocks = Vec::new();
-    let mut builder = None;
     let mut start = 0;
-    let mut base = 0;
+    let mut rows = Vec::with_capacity(BLOCK_EVENTS);
+    let mut blocks = Vec::new();
     for end in text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at) {
-        let current = builder.get_or_insert_with(|| {
-            base = start;
-            // Of its own bytes only, as it comes from a socket.
-            SlabBuilder::new(text.slice(base..(base + (4 << 20)).min(text.len())))
-        });
-        current.row(start - base..end - base);
+        rows.push(start..end);
         start = end + 1;
-        if current.len() == BLOCK_EVENTS {
-            blocks.extend(builder.take().map(SlabBuilder::finish));
+        if rows.len() == BLOCK_EVENTS {
+            blocks.push(block(text, &rows));
+            rows.clear();
         }
     }
-    blocks.extend(builder.map(SlabBuilder::finish));
+    if !rows.is_empty() {
+        blocks.push(block(text, &rows));
+    }
     blocks
+}
+
+fn block(text: &Bytes, rows: &[Range<usize>]) -> Batch {
+    let (base, end) = (rows[0].start, rows[rows.len() - 1].end);
+    let mut builder = SlabBuilder::new(text.slice(base..end));
+    rows.iter().for_each(|row| builder.row(row.start - base..row.end - base));
+    builder.finish()
 }

@@ -20,6 +20,7 @@ pub mod status;
 pub mod stop;
 pub mod tap;
 pub mod ticket;
+pub mod word;
 
 pub use batch::{Batch, CommonHeader, Coverage, EventRef, Name, NameRun, Rewriter, SlabBuilder};
 pub use batch_info::{BatchHistory, BatchInfo, StageInfo};
@@ -41,3 +42,4 @@ pub use rows::{ColumnKind, IntoRow, IntoValue, RowWriter, Rows, Value};
 pub use status::{ComponentStatus, ObservedChannel, PathStatus, State, Status};
 pub use stop::{StopToken, Stopper, stop_token};
 pub use ticket::{Resolver, Ticket, ticket};
+pub use word::Word;

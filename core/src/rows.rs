@@ -3,6 +3,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::{Error, Result};
+use crate::word::Word;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,7 +295,7 @@ values! {
     u32 => I64, |it| i64::from(*it);
     f64 => F64, |it| *it;
     String => Text, |it| it;
-    compact_str::CompactString => Text, |it| it;
+    Word => Text, |it| it;
     Vec<u8> => Bytes, |it| it;
     Bytes => Bytes, |it| it;
 }
@@ -323,7 +324,7 @@ macro_rules! single_values {
     )*};
 }
 
-single_values!(i64 u64 i32 u32 f64 String compact_str::CompactString Vec<u8> Bytes);
+single_values!(i64 u64 i32 u32 f64 String Word Vec<u8> Bytes);
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@
 pub mod client;
 
 pub use millstream_agent::{Agent, AgentBuilder, Register, Registry, RunningAgent};
-pub use millstream_core::{BatchInfo, BatchStamp, Error, Result, Rows, Status};
+pub use millstream_core::{BatchInfo, BatchStamp, Error, Result, Rows, Status, Word};
 pub use millstream_streams::{
     DStream, Event, FlumeUtils, InputQueue, Job, ReceiverInfo, State, StreamingContext, StreamingListener, words,
 };

@@ -1,6 +1,6 @@
 //! What can be kept as state.
 
-use compact_str::CompactString;
+use millstream_core::Word;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,7 +17,7 @@ macro_rules! states {
     ($($type:ty)*) => {$(impl State for $type {})*};
 }
 
-states!(bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 String CompactString);
+states!(bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 String Word);
 
 impl<T: State> State for Option<T> {
     const VERSION: u32 = T::VERSION;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use compact_str::CompactString;
-use millstream_core::{Batch, EventRef};
+use millstream_core::word::Cutter;
+use millstream_core::{Batch, EventRef, Word};
 
 /// An event that owns its place in a batch. Cloning costs a reference count.
 #[derive(Debug, Clone)]
@@ -47,7 +47,7 @@ impl Event {
         self.as_ref().header(key).map(String::from_utf8_lossy)
     }
 
-    /// The words of the body: maximal runs of bytes other than space, \t, \n, \v, \f and \r. Words of up to 24 bytes are
+    /// The words of the body: maximal runs of bytes other than space, \t, \n, \v, \f and \r. Words of up to 23 bytes are
     /// not allocated; undecodable bytes become U+FFFD.
     pub fn words(self) -> Words {
         Words { event: self, at: 0 }
@@ -55,16 +55,16 @@ impl Event {
 }
 
 impl Iterator for Words {
-    type Item = CompactString;
+    type Item = Word;
 
-    fn next(&mut self) -> Option<CompactString> {
+    fn next(&mut self) -> Option<Word> {
         let (word, next) = next_word(self.event.body(), self.at)?;
         self.at = next;
         Some(word)
     }
 
     /// All that are left in one go: the body is found and checked once, not for each word.
-    fn fold<B, F: FnMut(B, CompactString) -> B>(self, init: B, mut f: F) -> B {
+    fn fold<B, F: FnMut(B, Word) -> B>(self, init: B, mut f: F) -> B {
         let body = self.event.body().get(self.at..).unwrap_or_default();
         let Ok(text) = std::str::from_utf8(body) else {
             let mut folded = init;
@@ -73,20 +73,20 @@ impl Iterator for Words {
             }
             return folded;
         };
-        let (mut folded, mut start) = (Some(init), 0);
+        let (cutter, mut folded, mut start) = (Cutter::new(text), Some(init), 0);
         for_each_space(body, |end| {
             if start < end {
-                folded = folded.take().map(|folded| f(folded, CompactString::new(&text[start..end])));
+                folded = folded.take().map(|folded| f(folded, cutter.word(start, end)));
             }
             start = end + 1;
         });
         let folded = folded.expect("put back after each word");
-        if start < text.len() { f(folded, CompactString::new(&text[start..])) } else { folded }
+        if start < text.len() { f(folded, cutter.word(start, text.len())) } else { folded }
     }
 }
 
 /// The words of `text`, see [`Event::words`].
-pub fn words(text: &[u8]) -> impl Iterator<Item = CompactString> + '_ {
+pub fn words(text: &[u8]) -> impl Iterator<Item = Word> + '_ {
     let mut at = 0;
     std::iter::from_fn(move || {
         let (word, next) = next_word(text, at)?;
@@ -95,15 +95,15 @@ pub fn words(text: &[u8]) -> impl Iterator<Item = CompactString> + '_ {
     })
 }
 
-fn next_word(text: &[u8], from: usize) -> Option<(CompactString, usize)> {
+fn next_word(text: &[u8], from: usize) -> Option<(Word, usize)> {
     let rest = text.get(from..)?;
     let start = rest.iter().position(|byte| !is_space(*byte))?;
     let word = &rest[start..];
     let len = word.iter().position(|byte| is_space(*byte)).unwrap_or(word.len());
     let word = &word[..len];
     let text = match std::str::from_utf8(word) {
-        Ok(text) => CompactString::new(text),
-        Err(_) => CompactString::from_utf8_lossy(word),
+        Ok(text) => Word::new(text),
+        Err(_) => String::from_utf8_lossy(word).into(),
     };
     Some((text, from + start + len))
 }

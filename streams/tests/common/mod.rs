@@ -88,7 +88,7 @@ impl Output for Table {
 }
 
 /// `words → totals`.
-pub fn totals(lines: &DStream<Event>) -> StateStream<compact_str::CompactString, i64> {
+pub fn totals(lines: &DStream<Event>) -> StateStream<millstream_core::Word, i64> {
     let ones = lines.flat_map(|event| event.words()).map(|word| (word, 1_i64));
     ones.reduce_by_key(|a, b| a + b)
         .update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new.iter().sum::<i64>()))
