@@ -193,7 +193,7 @@ impl Server {
                     Err(error) => {
                         // Out of descriptors, most likely. Those who are connected go on. Told once: it may last.
                         if !std::mem::replace(&mut refused, true) {
-                            tracing::warn!(%error, "accept failed, it is tried again");
+                            tracing::warn!(%error, "accept failed, it is tried again; the limit of open files is `ulimit -n`");
                         }
                         sleep(ACCEPT_PAUSE).await;
                     }

@@ -57,7 +57,7 @@ where
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let mut stop = cx.stop.clone();
-    let mut peers = JoinSet::new();
+    let (mut peers, mut refused) = (JoinSet::new(), false);
     loop {
         tokio::select! {
             () = stop.stopped() => break,
@@ -67,10 +67,15 @@ where
                     cx.status.count(MetricName::GenericProcessingFail, 1);
                     tracing::warn!(%peer, most = MOST_PEERS, "too many peers, refused");
                 }
-                Ok((stream, peer)) => _ = peers.spawn(attended(attend(stream, peer), peer, Open::new(cx))),
+                Ok((stream, peer)) => {
+                    refused = false;
+                    peers.spawn(attended(attend(stream, peer), peer, Open::new(cx)));
+                }
                 Err(error) => {
-                    // Out of descriptors, most likely. Those who are connected go on.
-                    tracing::warn!(%error, "accept failed");
+                    // Out of descriptors, most likely. Those who are connected go on. Told once: it may last.
+                    if !std::mem::replace(&mut refused, true) {
+                        tracing::warn!(%error, "accept failed, it is tried again; the limit of open files is `ulimit -n`");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

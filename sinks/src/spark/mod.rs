@@ -131,19 +131,21 @@ impl SparkSink {
             cx,
         });
         let mut connections = JoinSet::new();
-        let mut accepted = 0;
+        let (mut accepted, mut refused) = (0, false);
         loop {
             tokio::select! {
                 () = stop.stopped() => break,
                 Some(_) = connections.join_next() => {}
                 accept = listener.accept() => match accept {
                     Ok((stream, peer)) => {
-                        accepted += 1;
+                        (accepted, refused) = (accepted + 1, false);
                         connections.spawn(connection::serve(stream, peer, Arc::clone(&sink), accepted));
                     }
                     Err(error) => {
-                        // Out of descriptors, most likely. Those who are connected go on.
-                        tracing::warn!(%error, %address, "accept failed");
+                        // Out of descriptors, most likely. Those who are connected go on. Told once: it may last.
+                        if !std::mem::replace(&mut refused, true) {
+                            tracing::warn!(%error, %address, "accept failed, it is tried again; the limit of open files is `ulimit -n`");
+                        }
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "what is renamed here need not survive anything")]
 
 mod calls;
+mod descriptors;
 mod directories;
 mod full;
 mod kill;
