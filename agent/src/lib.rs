@@ -2,7 +2,7 @@
 //!
 //! [`registry`] knows the components by name, `pipeline` puts them together, `runner` drives each of them,
 //! [`supervisor`] starts and stops the whole, [`reload`] exchanges what changed, [`check`] judges a configuration that does
-//! not run, [`builder`] is the way in.
+//! not run, by its keys and [`differences`], [`builder`] is the way in.
 //!
 //! ```
 //! # #[tokio::main]
@@ -26,6 +26,7 @@
 
 pub mod builder;
 pub mod check;
+pub mod differences;
 mod metered;
 mod path;
 mod pipeline;

@@ -88,11 +88,17 @@ impl Both {
 
     /// The same, once `reconcile` has made of each event of Flume's what it is here on purpose.
     #[track_caller]
-    pub fn compare_but(
+    pub fn compare_but(self, counts: &[(&str, usize)], reconcile: impl Fn(&mut Event)) -> BTreeMap<String, Vec<Event>> {
+        self.compare_differing(counts, reconcile).into_iter().map(|(name, [ours, _])| (name, ours)).collect()
+    }
+
+    /// The same; gives ours, and Flume's as they came, for [`differs`](millstream_testkit::peer::differs).
+    #[track_caller]
+    pub fn compare_differing(
         mut self,
         counts: &[(&str, usize)],
         reconcile: impl Fn(&mut Event),
-    ) -> BTreeMap<String, Vec<Event>> {
+    ) -> BTreeMap<String, [Vec<Event>; 2]> {
         for (name, count) in counts {
             until_true(&format!("{count} events of {name}"), || {
                 [self.ours.place(), self.theirs.place()].iter().all(|place| events(place, name).len() >= *count)
@@ -102,16 +108,31 @@ impl Both {
         self.theirs.stop();
         let compared = counts.iter().map(|(name, _)| {
             let ours = events(self.ours.place(), name);
-            let mut theirs = events(self.theirs.place(), name);
+            let raw = events(self.theirs.place(), name);
+            let mut theirs = raw.clone();
             theirs.iter_mut().for_each(&reconcile);
             theirs.sort();
             let (left, right): (Vec<Event>, Vec<Event>) =
                 (ours.iter().map(shortened).collect(), theirs.iter().map(shortened).collect());
             assert_eq!(left, right, "{name}: ours is left, Flume's is right");
-            ((*name).to_owned(), ours)
+            ((*name).to_owned(), [ours, raw])
         });
         compared.collect()
     }
+}
+
+/// The bodies of events, sorted.
+pub fn bodies(events: &[Event]) -> Vec<&str> {
+    let mut bodies: Vec<&str> = events.iter().map(|(_, body)| body.as_str()).collect();
+    bodies.sort_unstable();
+    bodies
+}
+
+/// The headers of events, sorted.
+pub fn headers(events: &[Event]) -> Vec<&BTreeMap<String, String>> {
+    let mut headers: Vec<_> = events.iter().map(|(headers, _)| headers).collect();
+    headers.sort_unstable();
+    headers
 }
 
 /// Of a long body, its beginning and length say enough.

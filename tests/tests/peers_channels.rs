@@ -1,4 +1,6 @@
 //! The spillable memory channel beside Flume's own: the same properties and input, the outputs compared.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;

@@ -1,4 +1,6 @@
 //! The clients of our crate, and `millstream avro-client`, at avro and thrift sources of the real Flume.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -80,6 +82,7 @@ fn our_clients_are_served_by_flume_1_11() {
     our_clients_are_served(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_clients_are_served_by_flume_1_9() {
     our_clients_are_served(Version::V1_9);
@@ -108,6 +111,7 @@ fn our_thrift_client_is_served_by_flume_1_11() {
     our_thrift_client_is_served(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_thrift_client_is_served_by_flume_1_9() {
     our_thrift_client_is_served(Version::V1_9);

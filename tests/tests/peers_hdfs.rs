@@ -1,4 +1,6 @@
 //! The hdfs sink beside Flume's own, on directories of this machine: the same properties and events, the files compared.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,6 @@
 //! The hdfs sink on a cluster of HDFS 3.4.3, what it wrote read by Hadoop's own `hdfs dfs`.
+//!
+//! Peers: HDFS 3.4.3
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;

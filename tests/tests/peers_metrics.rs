@@ -1,6 +1,8 @@
 //! Flume's JSON beside ours: the same properties, the same input, every attribute of every component compared.
 //!
-//! Where we differ on purpose, `docs/compat.md` says so, and the test lists it.
+//! Where we differ on purpose, the test asserts just that.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -8,7 +10,7 @@ use std::fs;
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 
-use millstream_testkit::peer::{Flume, Place, RpcLoad, Version};
+use millstream_testkit::peer::{Flume, Place, RpcLoad, Version, differs};
 use millstream_tests::beside::{choose_udp, said, send_udp};
 use millstream_tests::comes_true;
 use millstream_tests::config::Config;
@@ -231,6 +233,14 @@ fn every_attribute_of_flume_is_there_with_its_value() {
     assert!(settled, "other counts than wanted: {shown_theirs:#}");
     let more: Vec<&str> = names(shown_ours).difference(&names(shown_theirs)).copied().collect();
     assert_eq!(more, ONLY_OURS);
+    differs("metrics-of-all", names(shown_ours), names(shown_theirs));
+    let attribute = |shown: &Value, component: &str, attribute: &str| shown[component][attribute].clone();
+    for component in ["SOURCE.r-tcp", "SOURCE.r-multi"] {
+        let of = |shown| attribute(shown, component, "OpenConnectionCount");
+        differs("open-connections", of(shown_ours), of(shown_theirs));
+    }
+    let of_seq = |shown| attribute(shown, "SOURCE.r-seq", "EventReceivedCount");
+    differs("metrics-counts", of_seq(shown_ours), of_seq(shown_theirs));
     for component in names(shown_theirs) {
         let (our, their) = (&shown_ours[component], &shown_theirs[component]);
         assert_eq!(names(our), names(their), "{component}");

@@ -1,4 +1,6 @@
 //! Spark sinks and who polls them: ours beside the real ones, on both sides.
+//!
+//! Peers: Flume 1.11.0, SparkSink 2.4.7
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -60,16 +62,19 @@ fn every_event_of_the_real_spark_sink_in_flume_1_11_is_counted_once() {
     every_event_of_a_real_spark_sink_is_counted_once(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0, SparkSink 2.4.7
 #[test]
 fn every_event_of_the_real_spark_sink_in_flume_1_9_is_counted_once() {
     every_event_of_a_real_spark_sink_is_counted_once(Version::V1_9);
 }
 
+/// Peers: Flume 1.9.0, SparkSink 1.6.1
 #[test]
 fn every_event_of_the_spark_sink_of_the_tutorial_is_counted_once() {
     every_event_of_a_real_spark_sink_is_counted_once(Version::V1_9WithOldSparkSink);
 }
 
+/// Peers: Flume 1.9.0, Flume 1.11.0, SparkSink 2.4.7
 #[test]
 fn two_real_spark_sinks_are_polled_together() {
     let agents = [flume_with_spark_sink(Version::V1_9), flume_with_spark_sink(Version::V1_11)];
@@ -97,6 +102,7 @@ fn a_real_agent_that_is_killed_in_the_middle_costs_no_event_of_its_file_channel(
     assert_at_least_once(&sent, &job.stop(), LOAD_BATCH + u64::from(POLL_BATCH));
 }
 
+/// Peers: Flume 1.9.0, SparkSink 2.4.7
 #[test]
 fn a_job_that_stops_and_starts_again_leaves_a_real_sink_nothing_to_repeat() {
     let flume = flume_with_spark_sink(Version::V1_9);
@@ -111,6 +117,7 @@ fn a_job_that_stops_and_starts_again_leaves_a_real_sink_nothing_to_repeat() {
     assert_eq!(different(&sent, &job.stop()), None);
 }
 
+/// Peers: SparkSink 2.4.7
 #[test]
 fn sparks_own_client_is_given_again_what_it_refuses_or_does_not_answer_for() {
     let agent = our_agent_with_spark_sinks(&["k1"]);
@@ -134,6 +141,7 @@ fn sparks_own_client_is_given_again_what_it_refuses_or_does_not_answer_for() {
     assert_eq!(sequence_numbers.len(), 7, "each batch has a number of its own");
 }
 
+/// Peers: SparkSink 2.4.7
 #[test]
 fn what_sparks_own_client_holds_when_it_is_killed_goes_to_the_next_at_once() {
     let agent = our_agent_with_spark_sinks(&["k1"]);
@@ -146,6 +154,7 @@ fn what_sparks_own_client_holds_when_it_is_killed_goes_to_the_next_at_once() {
     assert_eq!(got.iter().map(|got| got.body.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 
+/// Peers: Spark 2.4.8
 #[test]
 fn real_spark_polls_the_same_totals_out_of_our_agent_as_our_job() {
     let agent = our_agent_with_spark_sinks(&["ours", "sparks"]);
@@ -165,6 +174,7 @@ fn real_spark_polls_the_same_totals_out_of_our_agent_as_our_job() {
     assert_eq!(different(&wanted, &job.stop()), None);
 }
 
+/// Peers: Spark 2.4.8
 #[test]
 fn real_spark_that_is_killed_and_started_again_polls_every_event_of_our_agent() {
     let agent = our_agent_with_spark_sinks(&["k1"]);

@@ -1,4 +1,6 @@
 //! Agents that push to a stream, the real ones to ours and ours to Spark's.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -51,6 +53,7 @@ fn every_event_that_an_agent_of_flume_1_11_pushes_is_counted_once() {
     every_event_that_a_real_agent_pushes_is_counted_once(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn every_event_that_an_agent_of_flume_1_9_pushes_is_counted_once() {
     every_event_that_a_real_agent_pushes_is_counted_once(Version::V1_9);
@@ -97,6 +100,7 @@ fn events(counts: &Counts) -> u64 {
     counts.values().sum()
 }
 
+/// Peers: Spark 2.4.8
 #[test]
 fn real_spark_counts_the_same_totals_of_what_our_agent_pushes_as_our_job() {
     let [ours, sparks, decompressing] = [(), (), ()].map(|()| free_port());
@@ -126,6 +130,7 @@ fn real_spark_counts_the_same_totals_of_what_our_agent_pushes_as_our_job() {
     }
 }
 
+/// Peers: Spark 2.4.8
 #[test]
 fn our_agent_waits_for_real_spark_that_is_killed_and_pushes_on_when_it_is_back() {
     let port = free_port();

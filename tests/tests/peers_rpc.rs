@@ -1,4 +1,6 @@
 //! Flume's own clients and agents at our avro and thrift sources, and ours at theirs.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use millstream::Event;
@@ -112,6 +114,7 @@ fn everything_that_the_avro_client_of_flume_1_11_sends_arrives() {
     everything_that_an_avro_client_sends_arrives(ClassPath::Flume111);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn everything_that_the_avro_client_of_flume_1_9_sends_arrives() {
     everything_that_an_avro_client_sends_arrives(ClassPath::Flume19);
@@ -139,11 +142,13 @@ fn everything_that_the_thrift_client_of_flume_1_11_sends_arrives() {
     everything_that_a_thrift_client_sends_arrives(ClassPath::Flume111);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn everything_that_the_thrift_client_of_flume_1_9_sends_arrives() {
     everything_that_a_thrift_client_sends_arrives(ClassPath::Flume19);
 }
 
+/// Peers: Flume 1.11.0, Flume 1.9.0
 #[test]
 fn a_client_is_told_that_the_channel_is_full() {
     let agent = OurAgent::start(|place| {
@@ -191,6 +196,7 @@ fn a_failover_client_loses_nothing_when_one_of_two_agents_is_killed() {
     a_client_loses_nothing_when_one_of_two_agents_is_killed(ClassPath::Flume111, "client.type = default_failover\n");
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn a_load_balancing_client_loses_nothing_when_one_of_two_agents_is_killed() {
     let kind = "client.type = default_loadbalance\nhost-selector = round_robin\nbackoff = true\n";
@@ -218,6 +224,7 @@ fn our_sink_repeats_what_a_server_of_flume_1_11_refused_and_nothing_else() {
     our_sink_repeats_what_was_refused_and_nothing_else(ClassPath::Flume111);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_sink_repeats_what_a_server_of_flume_1_9_refused_and_nothing_else() {
     our_sink_repeats_what_was_refused_and_nothing_else(ClassPath::Flume19);
@@ -256,6 +263,7 @@ fn our_sinks_reach_real_sources(version: Version, kinds: &[&'static str]) {
     assert_eq!(different(&wanted, &job.stop()), None);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_sinks_reach_every_kind_of_source_of_flume_1_9() {
     our_sinks_reach_real_sources(Version::V1_9, &["plain", "small", "secret", "both"]);
@@ -293,6 +301,7 @@ fn a_real_agent_between_two_of_ours_may_be_killed() {
     assert_at_least_once(&sent, &job.stop(), 2 * BATCH);
 }
 
+/// Peers: Flume 1.11.0, Flume 1.9.0
 #[test]
 fn ours_between_two_real_agents_may_be_killed() {
     let last = Flume::agent(Version::V1_11, last_hop);
@@ -357,6 +366,7 @@ fn a_failover_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
     a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_11, failover);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn a_load_balancing_group_of_flume_loses_nothing_when_one_of_our_agents_is_killed() {
     a_real_sink_group_loses_nothing_when_one_of_ours_is_killed(Version::V1_9, BALANCE);
@@ -387,11 +397,13 @@ fn our_sink_group_loses_nothing_when_a_real_agent_is_killed(processor: &str) {
     assert_at_least_once(&sent, &job.stop(), 2 * BATCH);
 }
 
+/// Peers: Flume 1.11.0, Flume 1.9.0
 #[test]
 fn our_failover_group_loses_nothing_when_a_real_agent_is_killed() {
     our_sink_group_loses_nothing_when_a_real_agent_is_killed(FAILOVER);
 }
 
+/// Peers: Flume 1.11.0, Flume 1.9.0
 #[test]
 fn our_load_balancing_group_loses_nothing_when_a_real_agent_is_killed() {
     our_sink_group_loses_nothing_when_a_real_agent_is_killed(BALANCE);
@@ -425,6 +437,7 @@ fn log_of_an_appender(class_path: ClassPath, avro: u16, spark: u16) -> Counts {
     job.stop()
 }
 
+/// Peers: Flume 1.11.0, Flume 1.9.0
 #[test]
 fn a_log_of_flumes_appender_arrives_as_in_flume() {
     let ours = OurAgent::start(last_hop);

@@ -1,6 +1,8 @@
 //! Sources beside Flume's own: the same properties, the same bytes on their ports, answers and events compared.
 //!
-//! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
+//! Where we differ on purpose, the tests assert just that, or the input stays away from it.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;
@@ -10,12 +12,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use millstream_testkit::peer::{Flume, Place, RpcLoad, Version};
-use millstream_tests::beside::{Both, Event, agent, choose_udp, events, send_udp};
+use millstream_testkit::peer::{Flume, Place, RpcLoad, Version, differs};
+use millstream_tests::beside::{Both, Event, agent, bodies, choose_udp, events, headers, send_udp};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 
-/// Makes of an event of Flume's syslog sources what it is here: in docs/compat.md.
+/// Makes of an event of Flume's syslog sources what it is here: syslog-keep-nil and syslog-priority-stays.
 fn reconcile_syslog((headers, body): &mut Event) {
     // What it writes for a dash in a message.
     *body = body.replace("null ", "- ");
@@ -101,10 +103,13 @@ fn syslog_over_tcp_and_udp_gives_the_events_of_the_real_one() {
     }
     // The long one is two.
     let events = messages.len() + 1;
-    both.compare_but(
+    let brought = both.compare_differing(
         &[("none", events), ("all", events), ("each", events), ("some", events), ("udp", short.len())],
         reconcile_syslog,
     );
+    let [ours, theirs] = &brought["all"];
+    differs("syslog-keep-nil", bodies(ours), bodies(theirs));
+    differs("syslog-priority-stays", headers(ours), headers(theirs));
 }
 
 #[test]
@@ -236,14 +241,17 @@ fn netcat_over_udp_gives_the_events_of_the_real_one() {
         send_udp(&socket, place, "plain", &datagrams);
         send_udp(&socket, place, "named", &datagrams);
     }
-    // Each in docs/compat.md.
-    both.compare_but(&[("plain", datagrams.len()), ("named", datagrams.len())], |(headers, body)| {
-        // A header without a name.
-        headers.remove("null");
-        if let (2048, Some(whole)) = (body.len(), long.iter().find(|whole| whole.starts_with(&*body))) {
-            body.clone_from(whole);
-        }
-    });
+    let brought =
+        both.compare_differing(&[("plain", datagrams.len()), ("named", datagrams.len())], |(headers, body)| {
+            // A header without a name.
+            headers.remove("null");
+            if let (2048, Some(whole)) = (body.len(), long.iter().find(|whole| whole.starts_with(&*body))) {
+                body.clone_from(whole);
+            }
+        });
+    let [ours, theirs] = &brought["plain"];
+    differs("netcatudp-remote-address", headers(ours), headers(theirs));
+    differs("udp-long", bodies(ours), bodies(theirs));
 }
 
 #[test]
@@ -389,12 +397,14 @@ fn http_makes_a_blob_of_a_body_as_the_real_one() {
         let [ours, theirs] = both.say(port, &requests).map(|answers| statuses(&answers));
         assert_eq!(ours, theirs, "{port}: ours is left, Flume's is right");
     }
-    both.compare_but(&[("whole", 7), ("cut", 7)], |(headers, _)| {
-        // Types that Jetty knows are written as it writes them: in docs/compat.md.
+    let brought = both.compare_differing(&[("whole", 7), ("cut", 7)], |(headers, _)| {
+        // Types that Jetty knows are written as it writes them.
         if let Some(value) = headers.get_mut("Content-Type").filter(|value| *value == "text/plain; charset=UTF-8") {
             "text/plain; charset=utf-8".clone_into(value);
         }
     });
+    let [ours, theirs] = &brought["whole"];
+    differs("http-blob-content-type", headers(ours), headers(theirs));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The spooldir source beside Flume's own: the same files, the events and the names of the files compared.
 //!
-//! Where we differ on purpose, `docs/compat.md` says so, and the tests assert just that.
+//! Where we differ on purpose, the tests assert just that.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use apache_avro::{Codec, Schema};
-use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::written::{Event, avro_events};
 use millstream_tests::{calls, comes_true, until_true};
@@ -110,15 +112,16 @@ impl Brought {
         }
     }
 
-    /// Asserts what the bodies are: ours, and Flume's.
+    /// Asserts what the bodies are, and gives them: ours, and Flume's.
     #[track_caller]
-    fn assert_bodies(&self, name: &str, ours: &[&str], theirs: &[&str]) {
+    fn assert_bodies(&self, name: &str, ours: &[&str], theirs: &[&str]) -> [Vec<String>; 2] {
         let bodies = |events: &[Event]| -> Vec<String> {
             events.iter().map(|(_, body)| String::from_utf8_lossy(body).into_owned()).collect()
         };
-        let brought = &self.0[name];
-        assert_eq!(bodies(&brought[0]), ours, "{name} here");
-        assert_eq!(bodies(&brought[1]), theirs, "{name} of Flume");
+        let brought = self.0[name].each_ref().map(|events| bodies(events));
+        assert_eq!(brought[0], ours, "{name} here");
+        assert_eq!(brought[1], theirs, "{name} of Flume");
+        brought
     }
 }
 
@@ -245,11 +248,16 @@ fn lines_differ_from_the_real_one_only_where_compat_says_so() {
     both.until_left("open", &["1.COMPLETED"], &["1"]);
     both.until_left("again", &["1.COMPLETED", "1.REJECTED", "2.COMPLETED"], &["1", "1.COMPLETED", "2"]);
     let brought = both.stop(&spools);
-    brought.assert_bodies("fail", &["fine", "next"], &["fine"]);
-    brought.assert_bodies("empty", &["next"], &["", "next", ""]);
-    brought.assert_bodies("pairs", &["abcd😀", "efg"], &["abcd?", "?efg"]);
-    brought.assert_bodies("open", &["\u{9d}"], &[]);
-    brought.assert_bodies("again", &["other", "next"], &["other"]);
+    let [ours, theirs] = brought.assert_bodies("fail", &["fine", "next"], &["fine"]);
+    differs("spooldir-bad-file", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("empty", &["next"], &["", "next", ""]);
+    differs("spooldir-empty-file", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("pairs", &["abcd😀", "efg"], &["abcd?", "?efg"]);
+    differs("spooldir-surrogate-pairs", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("open", &["\u{9d}"], &[]);
+    differs("spooldir-charset-tables", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("again", &["other", "next"], &["other"]);
+    differs("spooldir-bad-file", ours, theirs);
 }
 
 #[test]
@@ -357,6 +365,8 @@ fn avro_records_and_blobs_are_the_events_of_the_real_one() {
     both.until_events(&[("hash", 95, 95), ("literal", 45, 45), ("blob", 3, 3), ("cut", 7, 7)]);
     let mut brought = both.stop(&spools);
     assert_eq!(brought.0["hash"][0][0].0["flume.avro.schema.hash"], "15618df97f2aeafd");
+    let [ours, theirs] = &brought.0["literal"];
+    differs("spooldir-avro-literal", &ours[0].0, &theirs[0].0);
     for events in brought.0.get_mut("literal").unwrap() {
         for (headers, _) in events {
             // Java prints it in its own way; ours is the one of the file.
@@ -386,6 +396,8 @@ fn what_is_no_container_stops_the_real_one_and_is_set_aside_by_us() {
     let brought = both.stop(&spools);
     for (name, ours, theirs) in [("text", 1, 0), ("nothing", 1, 0), ("torn", 11, 10)] {
         assert_eq!(brought.0[name].each_ref().map(Vec::len), [ours, theirs], "{name}");
+        differs("spooldir-bad-file", &brought.0[name][0], &brought.0[name][1]);
     }
-    brought.assert_bodies("blob", &["next"], &["", "next"]);
+    let [ours, theirs] = brought.assert_bodies("blob", &["next"], &["", "next"]);
+    differs("spooldir-empty-file", ours, theirs);
 }

@@ -1,4 +1,6 @@
 //! The state of a spooldir source: what the real Flume left is taken over, and it takes over what we left.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! Interceptors, selectors and serializers beside Flume's own: the same properties, the same input, the outputs compared.
 //!
-//! Where we differ on purpose, `docs/compat.md` says so, and the input stays away from it.
+//! Where we differ on purpose, the input stays away from it.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};

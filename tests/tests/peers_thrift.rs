@@ -1,4 +1,6 @@
 //! Thrift sinks and sources beside Flume's own: ours at the real sources, the real ones at ours.
+//!
+//! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
@@ -112,6 +114,7 @@ fn our_sinks_reach_the_sources_of_flume_1_11() {
     our_sinks_reach_the_sources_of(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_sinks_reach_the_sources_of_flume_1_9() {
     our_sinks_reach_the_sources_of(Version::V1_9);
@@ -122,6 +125,7 @@ fn our_sources_take_what_the_sinks_of_flume_1_11_send() {
     our_sources_take_what_the_sinks_send_of(Version::V1_11);
 }
 
+/// Peers: Flume 1.9.0
 #[test]
 fn our_sources_take_what_the_sinks_of_flume_1_9_send() {
     our_sources_take_what_the_sinks_send_of(Version::V1_9);

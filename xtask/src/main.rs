@@ -1,6 +1,6 @@
 //! `cargo xtask tidy` holds the tree against the rules of the house; `cargo xtask docs` writes the reference pages.
 
-mod peers;
+mod compat;
 mod reference;
 mod tidy;
 mod tree;
@@ -31,4 +31,5 @@ fn main() -> ExitCode {
 
 const USAGE: &str = "\
 cargo xtask tidy   holds the tree against the rules of the house
-cargo xtask docs   writes docs/components from the declarations of the components, docs/peers.md from the tests";
+cargo xtask docs   writes docs/components from the declarations of the components, docs/compat.md from the tests
+                   and docs/differences";

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use millstream_agent::Registry;
+use millstream_agent::differences::areas;
 use millstream_core::{OptionSpec, Spec};
 
+use crate::compat;
 use crate::tree::{Tree, root};
 
 /// Where the pages lie.
@@ -45,7 +47,7 @@ pub(crate) fn pages(tree: &Tree) -> BTreeMap<String, String> {
     pages.add("sinkgroups", "sinks/src/group", registry.groups());
     pages.add_outputs();
     pages.pages.insert(format!("{DIR}/README.md"), pages.index);
-    pages.pages.insert(crate::peers::PAGE.to_owned(), crate::peers::page(tree));
+    pages.pages.insert(compat::PAGE.to_owned(), compat::page(tree, areas()));
     pages.pages
 }
 

@@ -4,7 +4,6 @@
 //! opened, no file is read, no socket bound.
 //! Configuration filters are asked, so programs that they name are run.
 
-mod compat;
 mod parts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +15,9 @@ use millstream_core::{ChannelContext, Error, OptionSpec, Options, Result, Settin
 use serde::Serialize;
 
 use crate::builder::Blueprint;
+use crate::differences::{self, Difference};
 use crate::pipeline::{Looked, UNEMPTIED, guarded, told};
 use crate::registry::find;
-pub use compat::Difference;
 
 /// What was found out about a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -87,7 +86,15 @@ pub struct ComponentDifference {
     pub type_name: &'static str,
     /// How.
     #[serde(flatten)]
-    pub difference: Difference,
+    pub difference: &'static Difference,
+}
+
+/// What an option says of a setting.
+enum Verdict<'o> {
+    /// It takes effect.
+    Honoured(&'o OptionSpec),
+    /// What becomes of it, and why.
+    Other(Standing, String),
 }
 
 /// One agent's report on its way.
@@ -268,14 +275,23 @@ impl<'a> Judging<'a> {
             let (options, _) = Options::parse(place, spec.options, &[], settings)?;
             build(spec, &options)
         });
-        let differences: Vec<Difference> = compat::differences(spec).collect();
-        let mut told = Vec::new();
+        let differences: Vec<&'static Difference> = differences::of(group_of(kind), spec.name).collect();
+        let mut told = differing(&differences, "type", spec.name);
+        if !told.is_empty() {
+            self.find_that(type_place, Standing::Different, &sentences(&told));
+        }
         for setting in settings {
             self.types.insert(setting.place.clone(), spec.name.to_owned());
-            let (standing, reason) = verdict(spec.options, setting, &differences);
-            if standing == Standing::Different {
-                told.push(reason.clone());
-            }
+            let (standing, reason) = match verdict(spec.options, setting) {
+                Verdict::Other(standing, reason) => (standing, reason),
+                Verdict::Honoured(option) => {
+                    let differing = differing(&differences, option.key, &setting.value);
+                    let standing = if differing.is_empty() { Standing::Honoured } else { Standing::Different };
+                    let reason = sentences(&differing);
+                    told.extend(differing);
+                    (standing, reason)
+                }
+            };
             match &found.unfinished {
                 Some(why) if standing <= Standing::Different && !judged_by_kind(spec.options, setting) => {
                     self.find_that(&setting.place, Standing::NotJudged, why);
@@ -286,8 +302,19 @@ impl<'a> Judging<'a> {
         found.refused.iter().for_each(|(place, reason)| self.find_that(place, Standing::Broken, reason));
         found.unclear.iter().for_each(|(place, reason)| self.find_that(place, Standing::NotJudged, reason));
         found.elsewhere.into_iter().for_each(|problem| self.problem(problem));
-        let untold = differences.into_iter().filter(|difference| !told.contains(&difference.sentence()));
-        let untold = untold.filter(|difference| !difference.is_about_several());
+        let value_of = |option: &OptionSpec| {
+            let given = settings.iter().rfind(|setting| option.is_called(&setting.key));
+            given.map(|given| given.value.as_str()).or(option.default)
+        };
+        // One that depends on values is none with others.
+        let shows = |difference: &Difference| {
+            !difference.depends_on_values()
+                || spec
+                    .options
+                    .iter()
+                    .any(|option| value_of(option).is_some_and(|value| difference.is_about(option.key, value)))
+        };
+        let untold = differences.into_iter().filter(|difference| !told.contains(difference) && shows(difference));
         self.differences.extend(untold.map(|difference| ComponentDifference {
             component: full_name.to_owned(),
             type_name: spec.name,
@@ -355,22 +382,40 @@ impl<'a> Judging<'a> {
     }
 }
 
-/// What becomes of one setting of a component with these options.
-fn verdict(options: &[OptionSpec], setting: &Setting, differences: &[Difference]) -> (Standing, String) {
+/// What its option says of one setting of a component with these options.
+fn verdict<'o>(options: &'o [OptionSpec], setting: &Setting) -> Verdict<'o> {
     let Some(option) = options.iter().find(|option| option.is_called(&setting.key)) else {
         let near = nearest(&setting.key, options.iter().map(|option| option.key).chain(COMMON_KEYS));
         let reason = near.map_or("no effect".to_owned(), |near| format!("no effect; did you mean {near}?"));
-        return (Standing::Unknown, reason);
+        return Verdict::Other(Standing::Unknown, reason);
     };
     if let Err(problem) = option.kind.check(&setting.value) {
-        return (Standing::Broken, problem);
+        return Verdict::Other(Standing::Broken, problem);
     }
-    if let Some(why) = option.why_without_effect() {
-        return (Standing::Ignored, why.to_owned());
+    match option.why_without_effect() {
+        Some(why) => Verdict::Other(Standing::Ignored, why.to_owned()),
+        None => Verdict::Honoured(option),
     }
-    match differences.iter().find(|difference| difference.is_about(option, &setting.value)) {
-        Some(difference) => (Standing::Different, difference.sentence()),
-        None => (Standing::Honoured, String::new()),
+}
+
+/// What an option with this value does otherwise than in Flume.
+fn differing(differences: &[&'static Difference], key: &str, value: &str) -> Vec<&'static Difference> {
+    differences.iter().filter(|difference| difference.is_about(key, value)).copied().collect()
+}
+
+fn sentences(differences: &[&Difference]) -> String {
+    differences.iter().map(|difference| difference.sentence()).collect::<Vec<_>>().join("; ")
+}
+
+/// In what group of a configuration the components of a kind stand.
+fn group_of(kind: &str) -> &'static str {
+    match kind {
+        "source" => "sources",
+        "interceptor" => "interceptors",
+        "selector" => "selectors",
+        "channel" => "channels",
+        "sink" => "sinks",
+        _ => "sinkgroups",
     }
 }
 

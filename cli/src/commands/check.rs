@@ -1,5 +1,6 @@
 //! `millstream check`: says of every key of a configuration what becomes of it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
     /// Variable ${sys:key}; a key of the agent itself is replaced.
     #[arg(short = 'D', value_name = "key=value", value_parser = property)]
     properties: Vec<(String, String)>,
-    /// Lists the keys that are honoured as well.
+    /// Lists also the keys that are honoured, and what differs beside the keys.
     #[arg(short, long)]
     all: bool,
     /// How to print it.
@@ -71,7 +72,7 @@ fn agent_text(agent: &AgentReport, all: bool) -> String {
     for warning in &agent.warnings {
         lines.push(format!("  {:<9}  {warning}", "warning"));
     }
-    for found in &agent.differences {
+    for found in agent.differences.iter().filter(|_| all) {
         lines.push(format!(
             "  {:<9}  {} ({}): {}",
             "note",
@@ -80,8 +81,19 @@ fn agent_text(agent: &AgentReport, all: bool) -> String {
             found.difference.sentence()
         ));
     }
+    if !all && !agent.differences.is_empty() {
+        lines.push(format!("  {:<9}  {}", "note", elsewhere(agent)));
+    }
     lines.push(format!("  {}", counts(agent)));
     lines.join("\n") + "\n"
+}
+
+/// What differs in these components and is about none of these keys, on one line.
+fn elsewhere(agent: &AgentReport) -> String {
+    let types: BTreeSet<&str> = agent.differences.iter().map(|found| found.type_name).collect();
+    let ways: BTreeSet<&str> = agent.differences.iter().map(|found| found.difference.id.as_str()).collect();
+    let (ways, types) = (ways.len(), types.into_iter().collect::<Vec<_>>().join(", "));
+    format!("{ways} more differences from Flume, of {types}, concern none of these keys: docs/compat.md, or --all")
 }
 
 /// `17 keys: 14 honoured, 1 different, …`; what there is none of is left out.

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "for tests only")]
 
 mod classpath;
+mod differs;
 mod driver;
 mod flume;
 mod hdfs;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use classpath::ClassPath;
+pub use differs::differs;
 pub use driver::{AvroReceiver, Jvm, RpcLoad, SparkSinkClient, driver, driver_in};
 pub use flume::{Flume, Version};
 pub use hdfs::{Hdfs, site};

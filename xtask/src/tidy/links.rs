@@ -61,12 +61,16 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The names under which the headings of a document are linked to.
+/// The names under which the headings and anchors of a document are linked to.
 fn headings(text: &str) -> impl Iterator<Item = String> {
-    prose(text).filter(|(_, line)| line.starts_with('#')).map(|(_, line)| {
-        let title = line.trim_start_matches('#').trim().to_lowercase();
-        let kept = title.chars().filter(|&c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    prose(text).flat_map(|(_, line)| {
+        let heading = line.starts_with('#').then(|| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = title.chars().filter(|&c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        });
+        let anchors = line.split("<a id=\"").skip(1).filter_map(|behind| behind.split('"').next());
+        heading.into_iter().chain(anchors.map(str::to_owned))
     })
 }
 
@@ -104,7 +108,8 @@ mod tests {
 
     #[test]
     fn files_folders_headings_and_the_world_outside_are_well_linked() {
-        let text = "# Here\n[a](#here) [b](..) [c](../other.md#what-its-like-at-8-bytes) [d](https://example.org/x)";
+        let text = "# Here\n[a](#here) [b](..) [c](../other.md#what-its-like-at-8-bytes) [d](https://example.org/x)\n\
+            | <a id=\"row\"></a> [e](#row)";
         assert!(problems(text).is_empty());
     }
 

@@ -1,6 +1,7 @@
 //! The rules of the house that a program can check: one file each.
 
 mod budget;
+mod compat;
 mod dependencies;
 mod examples;
 mod fresh;
@@ -42,7 +43,7 @@ pub(crate) fn run(tree: &Tree) -> Result<bool, String> {
 
 /// The checks that look at files alone.
 const CHECKS: &[fn(&Tree) -> Vec<Finding>] =
-    &[registry::check, budget::check, fresh::check, sleeps::check, links::check, examples::check];
+    &[registry::check, budget::check, fresh::check, sleeps::check, links::check, examples::check, compat::check];
 
 // === impl Finding ===
 
