@@ -11,8 +11,9 @@
 //! | `of` | whose it is: types as their declarations name them; none where the area has no components, or for all of its kind |
 //! | `part` | what of it, for the page: a serializer |
 //! | `keys` | options, as declared, that do something else than in Flume; `type` is the type itself |
-//! | `values` | only with one of these values; `*` stands for anything |
+//! | `values` | only with one of these values; `*` stands for anything, `?` for a letter |
 //! | `except` | not with one of these |
+//! | `without` | not where one of these options is given, unless it is false |
 //! | `flume` | what Flume or Spark does; none where it has nothing of the kind |
 //! | `here` | what is done here |
 //! | `why` | the reason, if there is one to tell |
@@ -53,6 +54,8 @@ pub struct Difference {
     values: Vec<String>,
     #[serde(default, skip_serializing)]
     except: Vec<String>,
+    #[serde(default, skip_serializing)]
+    without: Vec<String>,
     /// What Flume does.
     #[serde(default)]
     pub flume: String,
@@ -88,15 +91,17 @@ fn read(name: &'static str, text: &str) -> Result<Area, String> {
 // === impl Difference ===
 
 impl Difference {
-    /// Whether an option with this value does something else than in Flume.
-    pub(crate) fn is_about(&self, key: &str, value: &str) -> bool {
-        let is = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, value));
-        self.keys.iter().any(|own| own == key) && (self.values.is_empty() || is(&self.values)) && !is(&self.except)
+    /// Whether an option with this value does something else than in Flume, where these options have these values.
+    pub(crate) fn is_about<'v>(&self, key: &str, value: &str, given: impl Fn(&str) -> Option<&'v str>) -> bool {
+        let is = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern.as_bytes(), value.as_bytes()));
+        let is_meant = (self.values.is_empty() || is(&self.values)) && !is(&self.except);
+        let is_set = |other: &String| given(other).is_some_and(|value| !value.eq_ignore_ascii_case("false"));
+        self.keys.iter().any(|own| own == key) && is_meant && !self.without.iter().any(is_set)
     }
 
     /// Whether it shows with some values alone.
     pub(crate) fn depends_on_values(&self) -> bool {
-        let some = !self.values.is_empty() || !self.except.is_empty();
+        let some = [&self.values, &self.except, &self.without].iter().any(|list| !list.is_empty());
         some && !self.keys.is_empty()
     }
 
@@ -111,17 +116,15 @@ impl Difference {
     }
 }
 
-/// Whether a value is of this form, in which `*` stands for anything.
-fn matches(pattern: &str, value: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == value };
-    let Some(mut left) = value.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some((_, behind)) = left.split_once(part) else { return false };
-        left = behind;
+/// Whether a value is of this form, in which `*` stands for anything, `?` for a letter.
+fn matches(pattern: &[u8], value: &[u8]) -> bool {
+    let Some((first, rest)) = pattern.split_first() else { return value.is_empty() };
+    let behind_first = || value.split_first().map_or((0, value), |(byte, behind)| (*byte, behind));
+    match first {
+        b'*' => matches(rest, value) || !value.is_empty() && matches(pattern, behind_first().1),
+        b'?' => behind_first().0.is_ascii_alphabetic() && matches(rest, behind_first().1),
+        byte => value.first() == Some(byte) && matches(rest, behind_first().1),
     }
-    left.ends_with(last)
 }
 
 macro_rules! files {
@@ -173,11 +176,11 @@ mod tests {
                 "sinkgroups" => declared(registry.groups()),
                 _ => continue,
             };
-            for Difference { id, of, keys, .. } in &area.differences {
+            for Difference { id, of, keys, without, .. } in &area.differences {
                 let known = |name: &String| types.iter().find(|(known, _)| known == name);
                 let of: Vec<_> =
                     of.iter().map(|name| known(name).unwrap_or_else(|| panic!("{id}: no {name}"))).collect();
-                for key in keys {
+                for key in keys.iter().chain(without) {
                     assert!(of.iter().any(|(_, keys)| keys.contains(&key.as_str())), "{id}: nobody has {key}");
                 }
             }
@@ -188,8 +191,13 @@ mod tests {
     fn a_difference_is_about_a_key_with_some_values() {
         let about = |id: &str, key, value| {
             let all = || areas().iter().flat_map(|area| &area.differences);
-            all().find(|difference| difference.id == id).unwrap().is_about(key, value)
+            all().find(|difference| difference.id == id).unwrap().is_about(key, value, |_| None)
         };
+        let search =
+            areas().iter().flat_map(|area| &area.differences).find(|one| one.id == "syslog-search-alone").unwrap();
+        assert!(
+            search.is_about("format.search", "x", |_| None) && !search.is_about("format.search", "x", |_| Some("y"))
+        );
         assert!(about("file-data-dirs", "dataDirs", "a, b") && !about("file-data-dirs", "dataDirs", "a"));
         assert!(about("spooldir-charset-tables", "inputCharset", "GBK"));
         assert!(!about("spooldir-charset-tables", "inputCharset", "UTF-8"));
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_anything() {
+    fn a_star_stands_for_anything_and_a_question_mark_for_a_letter() {
         for (pattern, value, wanted) in [
             ("a", "a", true),
             ("a", "ab", false),
@@ -208,8 +216,10 @@ mod tests {
             ("*a*a*", "a", false),
             ("*a*a", "aba", true),
             ("a*a", "a", false),
+            ("*%?*", "/x/%{host}/y", false),
+            ("*%?*", "/x/%{host}/%Y", true),
         ] {
-            assert_eq!(matches(pattern, value), wanted, "{pattern} {value}");
+            assert_eq!(matches(pattern.as_bytes(), value.as_bytes()), wanted, "{pattern} {value}");
         }
     }
 }

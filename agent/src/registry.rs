@@ -92,6 +92,13 @@ pub(crate) fn find<B>(
         return Ok(spec);
     }
     let names = || specs.iter().map(|spec| spec.name);
+    if is_of_flume(kind, type_name) {
+        let there_are = names().collect::<Vec<_>>().join(", ");
+        return Err(Error::config(
+            place,
+            format!("Flume's {kind} {type_name:?} is not built in; there are {there_are}"),
+        ));
+    }
     let aliases = specs.iter().flat_map(|spec| spec.aliases.iter().copied());
     let hint = match nearest(type_name, names().chain(aliases)) {
         Some(near) => format!("did you mean {near}?"),
@@ -99,6 +106,55 @@ pub(crate) fn find<B>(
     };
     Err(Error::config(place, format!("there is no {kind} of type {type_name:?}; {hint}")))
 }
+
+/// Whether Flume has such a component, and it is not here.
+fn is_of_flume(kind: &str, type_name: &str) -> bool {
+    let classes = NOT_BUILT.iter().find(|(of, _)| *of == kind).map_or(&[][..], |(_, classes)| classes);
+    classes.iter().any(|(alias, class)| {
+        let is_alias = !alias.is_empty() && alias.eq_ignore_ascii_case(type_name);
+        is_alias || type_name.strip_prefix("org.apache.flume.") == Some(class)
+    })
+}
+
+/// Components of Flume that are not built in, by kind: alias, if there is one, and class.
+const NOT_BUILT: &[(&str, &[(&str, &str)])] = &[
+    (
+        "source",
+        &[
+            ("jms", "source.jms.JMSSource"),
+            ("", "source.kafka.KafkaSource"),
+            ("", "source.scribe.ScribeSource"),
+            ("", "source.twitter.TwitterSource"),
+            ("", "source.avroLegacy.AvroLegacySource"),
+            ("", "source.thriftLegacy.ThriftLegacySource"),
+        ],
+    ),
+    ("interceptor", &[("", "sink.solr.morphline.MorphlineInterceptor$Builder")]),
+    (
+        "channel",
+        &[
+            ("jdbc", "channel.jdbc.JdbcChannel"),
+            ("", "channel.kafka.KafkaChannel"),
+            ("", "channel.PseudoTxnMemoryChannel"),
+        ],
+    ),
+    (
+        "sink",
+        &[
+            ("irc", "sink.irc.IRCSink"),
+            ("http", "sink.http.HttpSink"),
+            ("", "sink.kafka.KafkaSink"),
+            ("hbase", "sink.hbase.HBaseSink"),
+            ("asynchbase", "sink.hbase.AsyncHBaseSink"),
+            ("hbase2", "sink.hbase2.HBase2Sink"),
+            ("hive", "sink.hive.HiveSink"),
+            ("", "sink.kudu.KuduSink"),
+            ("morphline_solr", "sink.solr.morphline.MorphlineSolrSink"),
+            ("elasticsearch", "sink.elasticsearch.ElasticSearchSink"),
+            ("", "sink.kite.DatasetSink"),
+        ],
+    ),
+];
 
 macro_rules! registers {
     ($($spec:ty => $list:ident),* $(,)?) => {$(

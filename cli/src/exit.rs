@@ -1,6 +1,6 @@
 //! Exit codes, after `sysexits.h`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use millstream_core::Error;
@@ -9,7 +9,7 @@ use millstream_core::Error;
 pub(crate) const USAGE: u8 = 64;
 /// What is stored is damaged.
 pub(crate) const DATA: u8 = 65;
-/// The configuration cannot be read, or there is nothing to read.
+/// The configuration cannot be read, there is no such directory, or nothing was found in it.
 pub(crate) const NO_INPUT: u8 = 66;
 /// Every component has failed.
 pub(crate) const UNAVAILABLE: u8 = 69;
@@ -21,6 +21,9 @@ const IO: u8 = 74;
 pub(crate) const TEMPORARY: u8 = 75;
 /// The configuration is wrong, or belongs to other data.
 pub(crate) const CONFIG: u8 = 78;
+
+/// What is tried with a directory before anything is done with it.
+pub(crate) const FIND: &str = "find";
 
 /// Prints help, or what is wrong with the command line.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
@@ -38,6 +41,7 @@ pub(crate) fn failure(error: &Error) -> ExitCode {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Io { action: "read configuration", .. } => NO_INPUT,
+        Error::Io { action: FIND, error, .. } if error.kind() == ErrorKind::NotFound => NO_INPUT,
         Error::Config { .. } | Error::Mismatch { .. } | Error::BatchTooLarge { .. } => CONFIG,
         Error::InUse { .. } => TEMPORARY,
         Error::Panicked { .. } | Error::Stopped { .. } => SOFTWARE,

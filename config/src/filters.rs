@@ -58,11 +58,28 @@ enum Charset {
 impl Filters {
     /// Adds the filter `name` with its settings, listed at `place`; what is wrong with it is told.
     pub(crate) fn add(&mut self, name: &str, settings: &[Setting], place: &str, warnings: &mut Vec<String>) {
-        let kind = Kind::of(settings, place).unwrap_or_else(|problem| {
+        let kind = Kind::of(settings, place);
+        let known: &[&str] = match kind {
+            Ok(Kind::Environment) => &["type"],
+            Ok(Kind::External { .. }) => &["type", "command", "charset"],
+            Ok(Kind::Broken) | Err(_) => &[],
+        };
+        for Setting { key, place, .. } in settings.iter().filter(|_| kind.is_ok()) {
+            if !known.contains(&key.as_str()) {
+                warnings.push(format!("{place}: unknown key, ignored; this filter has {}", known.join(", ")));
+            }
+        }
+        let kind = kind.unwrap_or_else(|problem| {
             warnings.push(format!("{problem}; so what {name} is asked for stays as it is"));
             Kind::Broken
         });
         self.0.push(Filter { name: name.to_owned(), kind });
+    }
+
+    /// Names of those that can be used.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &str> {
+        let usable = self.0.iter().filter(|filter| !matches!(filter.kind, Kind::Broken));
+        usable.map(|filter| filter.name.as_str())
     }
 
     /// Whether `variable`, written `${…}`, asks one of the filters.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -91,6 +92,8 @@ pub struct Options {
     values: BTreeMap<&'static str, (String, String)>,
     /// Keys of families, and those that the component did not declare: parameters of what it contains.
     rest: Vec<Setting>,
+    /// Of these, what turned out to be known to nobody: place, remedy. Shared with clones.
+    unknown: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 /// One list of several: for options that components share. `N` is the sum of their lengths.
@@ -265,6 +268,19 @@ impl Options {
             let key = setting.key.strip_prefix(prefix)?.to_owned();
             Some(Setting { key, ..setting.clone() })
         })
+    }
+
+    /// Tells that a key of a family is known to nobody, and that it is ignored, as any other would be.
+    pub fn tell_unknown(&self, place: &str, remedy: &str) {
+        tracing::warn!("{place}: unknown key, ignored; {remedy}");
+        if let Ok(mut unknown) = self.unknown.lock() {
+            unknown.push((place.to_owned(), remedy.to_owned()));
+        }
+    }
+
+    /// What was told to be known to nobody: place, remedy.
+    pub fn told_unknown(&self) -> Vec<(String, String)> {
+        self.unknown.lock().map(|unknown| unknown.clone()).unwrap_or_default()
     }
 
     /// An error about `key`, at the place where it was written.

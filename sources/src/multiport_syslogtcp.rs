@@ -102,6 +102,9 @@ impl MultiportSyslogTcp {
             let refused = |problem: String| Error::config(&setting.place, problem);
             let key = port(&setting.key);
             let key = key.ok_or_else(|| refused(format!("expected a port in 1..=65535, got {:?}", setting.key)))?;
+            if !ports.contains(&key) {
+                options.tell_unknown(&setting.place, &format!("the ports are {}", options.list("ports").join(", ")));
+            }
             decoders.insert(key, Decoder::new(&setting.value, Policy::Keep).map_err(refused)?);
         }
         let default = Decoder::new(options.text("charset.default")?, Policy::Keep);

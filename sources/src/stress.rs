@@ -38,10 +38,14 @@ const OPTIONS: &[OptionSpec] = &[
         "0",
         "Most events in a second; 0 for as many as channels take.",
     ),
+    optional("maxBackoffSleep", Kind::Millis, "5000", "Longest wait before a refused batch is offered again."),
+    optional(
+        "backoffSleepIncrement",
+        Kind::Millis,
+        "1000",
+        "No effect: the wait begins as the channel asks, then doubles.",
+    ),
 ];
-
-/// Longest wait before a refused batch is offered again.
-const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Makes events.
 #[derive(Debug)]
@@ -52,6 +56,7 @@ struct Stress {
     batch_events: u64,
     /// `None` for as many as channels take.
     events_per_second: Option<u64>,
+    max_backoff: Duration,
 }
 
 // === impl Stress ===
@@ -67,6 +72,7 @@ impl Stress {
             total_events: limits.into_iter().flatten().min(),
             batch_events,
             events_per_second: Some(options.int("maxEventsPerSecond")?).filter(|rate| *rate > 0),
+            max_backoff: options.millis("maxBackoffSleep")?,
         };
         if stress.body_bytes as u64 * stress.batch_events > MOST_BATCH_BYTES {
             let problem =
@@ -78,7 +84,7 @@ impl Stress {
 
     async fn make(self, cx: SourceContext) -> Result<()> {
         cx.status.ready();
-        let mut window = Window::of_events(MAX_BACKOFF);
+        let mut window = Window::of_events(self.max_backoff);
         let body = vec![0x7F; self.body_bytes];
         // One buffer for all batches.
         let batch = Batch::from_bodies((0..self.batch_events).map(|_| &body));

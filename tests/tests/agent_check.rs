@@ -55,6 +55,28 @@ fn every_property_file_of_the_examples_runs_and_has_no_unknown_key() {
     }
 }
 
+/// What is recorded beside each property file of `golden/check`: the README there says how.
+#[test]
+fn what_is_said_of_every_key_of_flume_is_as_recorded() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/check");
+    let files = property_files(&golden);
+    assert!(files.len() > 5, "{files:?}");
+    for file in files {
+        let name = file.file_name().unwrap();
+        let output =
+            Command::new(millstream()).args(["check", "--all"]).arg(name).current_dir(&golden).output().unwrap();
+        let said = text(&output);
+        let said: Vec<&str> = said.lines().filter(|line| !line.starts_with("  note ")).collect();
+        let recorded = std::fs::read_to_string(file.with_extension("txt")).unwrap();
+        for (said, recorded) in said.iter().zip(recorded.lines()) {
+            assert_eq!(*said, recorded, "said is left, recorded is right");
+        }
+        assert_eq!(said.len(), recorded.lines().count(), "{}", file.display());
+        let is_broken = said.iter().any(|line| line.starts_with("  broken "));
+        assert_eq!(output.status.code(), Some(if is_broken { 78 } else { 0 }), "{}", file.display());
+    }
+}
+
 /// A file with something of everything.
 fn mixed(dir: &Path) -> String {
     let file = dir.join("flume.conf");

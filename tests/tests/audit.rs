@@ -123,7 +123,7 @@ fn what_an_interceptor_dropped_is_counted_under_its_rule_over_a_kill() {
 }
 
 #[test]
-fn a_directory_in_use_is_named_with_its_holder_and_one_without_either_is_refused() {
+fn a_directory_in_use_is_named_with_its_holder_and_nothing_found_is_told() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("spool")).unwrap();
     let process = Process::spawn(agent(&filtering(dir.path())));
@@ -135,6 +135,6 @@ fn a_directory_in_use_is_named_with_its_holder_and_one_without_either_is_refused
     assert_eq!(audited(&[dir.path()], 0)["channels"][0]["in"], 0);
     let nothing = tempfile::tempdir().unwrap();
     let refused = audit(&[nothing.path()]);
-    assert_eq!(refused.status.code(), Some(78));
+    assert_eq!(refused.status.code(), Some(66));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("no file channel and no job"));
 }

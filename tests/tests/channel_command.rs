@@ -212,6 +212,59 @@ fn damage_is_named_with_its_place_repaired_once_and_costs_one_batch() {
 }
 
 #[test]
+fn exit_codes_say_whether_a_directory_is_there_and_holds_what_was_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (empty, missing) = (dir.path().to_owned(), dir.path().join("missing"));
+    for (command, more, of_empty) in [
+        ("channel ls", &[][..], 66),
+        ("channel inspect", &[], 78),
+        ("channel verify", &[], 78),
+        ("channel repair", &[], 78),
+        ("channel repair", &["--yes"], 78),
+        ("channel export", &["-"], 78),
+        ("channel drain", &["--to", "127.0.0.1:1"], 78),
+        ("audit", &[], 66),
+        ("deadletter ls", &[], 78),
+        ("deadletter replay", &["--to", "127.0.0.1:1"], 78),
+    ] {
+        for (dir, code) in [(&missing, 66), (&empty, of_empty)] {
+            let output = Command::new(millstream()).args(command.split(' ')).arg(dir).args(more).output().unwrap();
+            let told = format!("{command} {more:?}: {}{}", text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(code), "{told}");
+            assert!(!missing.exists() && std::fs::read_dir(&empty).unwrap().next().is_none(), "{told}");
+        }
+    }
+}
+
+#[test]
+fn usage_shows_the_alternatives() {
+    for (command, wanted) in [
+        ("channel drain", "<--to <HOST:PORT>|--to-file <FILE>>"),
+        ("deadletter replay", "<--to <HOST:PORT>|--to-file <FILE>>"),
+        ("avro-client", "millstream avro-client --rpcProps <FILE>"),
+        ("avro-client", "millstream avro-client --host <HOST> --port <PORT>"),
+    ] {
+        let output = Command::new(millstream()).args(command.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{command}");
+        assert!(text(&output.stderr).contains(wanted), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_reader_of_an_export_that_leaves_ends_it_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed(dir.path(), "");
+    // More than a pipe holds comes after the reader has left: it never reads.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut export = Command::new(millstream());
+    export.args(["channel", "export"]).arg(&data).args(["-", "--format", "jsonl"]).stdout(writer);
+    let output = export.output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+    assert_ne!(exported(&data, 0).len(), 0, "there was something to read");
+}
+
+#[test]
 fn draining_into_a_file_moves_everything_or_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let data = killed(dir.path(), "");

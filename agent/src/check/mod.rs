@@ -6,6 +6,7 @@
 
 mod parts;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -187,10 +188,15 @@ impl<'a> Judging<'a> {
                 }
                 continue;
             };
+            if let Some(remedy) = reason.strip_prefix(UNKNOWN) {
+                self.find_that(place, Standing::Unknown, &format!("no effect; {remedy}"));
+                continue;
+            }
+            let literal = reason.contains("stays as it is");
             let standing = match reason {
-                _ if broken => Standing::Broken,
+                _ if broken || literal && is_broken_filter(config, place) => Standing::Broken,
                 reason if reason.starts_with("replaces ") => continue,
-                reason if reason.contains("stays as it is") => Standing::Unknown,
+                _ if literal => Standing::Unknown,
                 _ => Standing::Ignored,
             };
             self.find_that(place, standing, reason);
@@ -271,12 +277,22 @@ impl<'a> Judging<'a> {
         self.types.insert(type_place.to_owned(), spec.name.to_owned());
         // What is missing is missed where the type was written.
         let place = type_place.strip_suffix(".type").unwrap_or(type_place);
+        let unknown = RefCell::new(Vec::new());
         let found = parts::look(settings, |settings| {
             let (options, _) = Options::parse(place, spec.options, &[], settings)?;
-            build(spec, &options)
+            let built = build(spec, &options);
+            *unknown.borrow_mut() = options.told_unknown();
+            built
         });
+        for (place, remedy) in unknown.into_inner() {
+            self.find_that(&place, Standing::Unknown, &format!("no effect; {remedy}"));
+        }
         let differences: Vec<&'static Difference> = differences::of(group_of(kind), spec.name).collect();
-        let mut told = differing(&differences, "type", spec.name);
+        let given = |key: &str| {
+            let given = settings.iter().rfind(|setting| setting.key == key);
+            given.map(|given| given.value.as_str())
+        };
+        let mut told = differing(&differences, "type", spec.name, given);
         if !told.is_empty() {
             self.find_that(type_place, Standing::Different, &sentences(&told));
         }
@@ -285,7 +301,7 @@ impl<'a> Judging<'a> {
             let (standing, reason) = match verdict(spec.options, setting) {
                 Verdict::Other(standing, reason) => (standing, reason),
                 Verdict::Honoured(option) => {
-                    let differing = differing(&differences, option.key, &setting.value);
+                    let differing = differing(&differences, option.key, &setting.value, given);
                     let standing = if differing.is_empty() { Standing::Honoured } else { Standing::Different };
                     let reason = sentences(&differing);
                     told.extend(differing);
@@ -302,17 +318,13 @@ impl<'a> Judging<'a> {
         found.refused.iter().for_each(|(place, reason)| self.find_that(place, Standing::Broken, reason));
         found.unclear.iter().for_each(|(place, reason)| self.find_that(place, Standing::NotJudged, reason));
         found.elsewhere.into_iter().for_each(|problem| self.problem(problem));
-        let value_of = |option: &OptionSpec| {
-            let given = settings.iter().rfind(|setting| option.is_called(&setting.key));
-            given.map(|given| given.value.as_str()).or(option.default)
-        };
         // One that depends on values is none with others.
+        let value_of = |option: &OptionSpec| given(option.key).or(option.default);
+        let shows_at = |option: &OptionSpec, difference: &Difference| {
+            value_of(option).is_some_and(|value| difference.is_about(option.key, value, given))
+        };
         let shows = |difference: &Difference| {
-            !difference.depends_on_values()
-                || spec
-                    .options
-                    .iter()
-                    .any(|option| value_of(option).is_some_and(|value| difference.is_about(option.key, value)))
+            !difference.depends_on_values() || spec.options.iter().any(|option| shows_at(option, difference))
         };
         let untold = differences.into_iter().filter(|difference| !told.contains(difference) && shows(difference));
         self.differences.extend(untold.map(|difference| ComponentDifference {
@@ -398,9 +410,14 @@ fn verdict<'o>(options: &'o [OptionSpec], setting: &Setting) -> Verdict<'o> {
     }
 }
 
-/// What an option with this value does otherwise than in Flume.
-fn differing(differences: &[&'static Difference], key: &str, value: &str) -> Vec<&'static Difference> {
-    differences.iter().filter(|difference| difference.is_about(key, value)).copied().collect()
+/// What an option with this value does otherwise than in Flume, where others are `given`.
+fn differing<'v>(
+    differences: &[&'static Difference],
+    key: &str,
+    value: &str,
+    given: impl Fn(&str) -> Option<&'v str>,
+) -> Vec<&'static Difference> {
+    differences.iter().filter(|difference| difference.is_about(key, value, &given)).copied().collect()
 }
 
 fn sentences(differences: &[&Difference]) -> String {
@@ -448,6 +465,13 @@ fn running_names(config: &AgentConfig) -> BTreeSet<String> {
     names
 }
 
+/// Whether the place is the type of a configuration filter that cannot be used.
+fn is_broken_filter(config: &AgentConfig, place: &str) -> bool {
+    let key = place.rsplit(' ').next().unwrap_or_default();
+    let name = key.split_once(".configfilters.").and_then(|(_, rest)| rest.strip_suffix(".type"));
+    name.is_some_and(|name| !config.filters.iter().any(|usable| usable == name))
+}
+
 /// A message that begins with the place of one of the keys: that, and the rest.
 fn split_place<'m>(message: &'m str, places: &BTreeSet<String>) -> Option<(&'m str, &'m str)> {
     let places = places.iter().filter_map(|place| {
@@ -457,5 +481,7 @@ fn split_place<'m>(message: &'m str, places: &BTreeSet<String>) -> Option<(&'m s
     places.max_by_key(|(place, _)| place.len())
 }
 
+/// How a key is told that nobody knows.
+const UNKNOWN: &str = "unknown key, ignored; ";
 /// What every source or sink may be given, besides its own options.
 const COMMON_KEYS: [&str; 4] = ["channels", "channel", "interceptors", "selector.type"];

@@ -1,7 +1,7 @@
 //! What is said of a configuration that does not run.
 
 use super::*;
-use crate::{AgentReport, Standing};
+use crate::{AgentReport, Registry, Standing};
 
 const CONFIG: &str = "\
 a1.sources = r1
@@ -209,32 +209,104 @@ fn what_differs_belongs_to_the_component_and_to_what_was_written() {
     assert!(!told.iter().any(|told| told.contains("codecs null") || told.contains("several `")), "{told:#?}");
 }
 
-/// What the comment above each key says of it: `# <standing>`, honoured where there is none.
-fn wanted_standings(text: &str) -> Vec<(String, String)> {
-    let (mut wanted, mut next) = (Vec::new(), "Honoured".to_owned());
-    for line in text.lines() {
-        match (line.strip_prefix("# "), line.split_once(" = ")) {
-            (Some(standing), _) if ["different", "ignored", "unknown", "broken", "not judged"].contains(&standing) => {
-                next = format!("{}{}", standing[..1].to_uppercase(), &standing[1..]).replace("t judged", "tJudged");
-            }
-            (None, Some((key, _))) => wanted.push((key.to_owned(), std::mem::replace(&mut next, "Honoured".into()))),
-            _ => {}
-        }
+#[test]
+fn keys_that_a_part_of_a_component_does_not_know_are_unknown_and_no_others() {
+    let tail =
+        "a1.sources.r1.type = TAILDIR\na1.sources.r1.filegroups = f1\na1.sources.r1.filegroups.f1 = /nowhere/x\n";
+    let extract = "a1.sources.r1.interceptors.i1.type = regex_extractor\na1.sources.r1.interceptors.i1.regex = (a)
+        a1.sources.r1.interceptors.i1.serializers = s1\na1.sources.r1.interceptors.i1.serializers.s1.name = x\n";
+    let roll = "a1.sinks.k1.type = file_roll\na1.sinks.k1.sink.directory = .\n";
+    let group = "a1.sinkgroups = g1\na1.sinkgroups.g1.sinks = k1\n";
+    let filter = "a1.configfilters = f1\na1.configfilters.f1.type = env\n";
+    for (beside, unknown, known) in [
+        (tail, "a1.sources.r1.filegroups.f2", "a1.sources.r1.headers.f1.x"),
+        (tail, "a1.sources.r1.headers.f2.x", "a1.sources.r1.headers.f1.x"),
+        (
+            extract,
+            "a1.sources.r1.interceptors.i1.serializers.s1.nam",
+            "a1.sources.r1.interceptors.i1.serializers.s1.type",
+        ),
+        (extract, "a1.sources.r1.interceptors.i1.serializers.s2.name", "a1.sources.r1.interceptors.i1.regex"),
+        (roll, "a1.sinks.k1.sink.serializer.appendNewLine", "a1.sinks.k1.sink.serializer.appendNewline"),
+        (group, "a1.sinkgroups.g1.sink", "a1.sinkgroups.g1.processor.type"),
+        (filter, "a1.configfilters.f1.command", "a1.configfilters.f1.type"),
+    ] {
+        let value = |key: &str| match key.rsplit('.').next() {
+            Some("appendNewline") => "true",
+            Some("type") if key.contains("configfilters") => "env",
+            Some("type") => "default",
+            _ => "(a)",
+        };
+        let text = [unknown, known].map(|key| format!("{key} = {}\n", value(key))).concat();
+        let report = checked("a1", &format!("{beside}{text}"));
+        let (standing, why) = said(&report, unknown);
+        assert_eq!(standing, Standing::Unknown, "{unknown}: {why}");
+        assert!(why.starts_with("no effect; "), "{unknown}: {why}");
+        assert_eq!(said(&report, known).0, Standing::Honoured, "{known}: {}", said(&report, known).1);
     }
-    wanted
 }
 
 #[test]
-fn every_key_of_the_golden_files_stands_as_they_say() {
-    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/check");
-    for file in ["sources.properties", "sinks.properties"] {
-        let path = golden.join(file);
-        let wanted = wanted_standings(&std::fs::read_to_string(&path).unwrap());
-        let report = Agent::builder().name("a1").config_file(&path).check().unwrap().agents.remove(0);
-        assert_eq!(report.problems, [""; 0], "{file}");
-        let found = report.keys.iter().map(|key| (key.key.clone(), format!("{:?}", key.standing)));
-        let other: Vec<_> = found.zip(&wanted).filter(|(found, wanted)| found != *wanted).collect();
-        assert!(other.is_empty() && report.keys.len() == wanted.len(), "{file}: found, wanted: {other:#?}");
-        assert!(wanted.len() > 30, "{file}");
+fn what_flume_has_and_is_not_built_is_told_as_such() {
+    for class in ["jms", "JMS", "org.apache.flume.source.kafka.KafkaSource"] {
+        let report = checked("a1", &format!("a1.sources.r1.type = {class}\n"));
+        let (standing, why) = said(&report, "a1.sources.r1.type");
+        assert_eq!(standing, Standing::Broken);
+        assert!(why.starts_with(&format!("Flume's source {class:?} is not built in; there are spooldir, ")), "{why}");
     }
+    let report = checked("a1", "a1.sources.r1.type = netcatt\n");
+    assert!(said(&report, "a1.sources.r1.type").1.ends_with("did you mean netcat?"));
+}
+
+/// Every key of the property files of `tests/golden/check`, with the type that it belongs to.
+fn judged() -> Vec<(String, String)> {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/check");
+    let files = std::fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|end| end == "properties"));
+    let agents = files.flat_map(|file| Agent::builder().config_file(file).check().unwrap().agents);
+    agents.flat_map(|agent| agent.keys).map(|key| (key.key, key.type_name)).collect()
+}
+
+#[test]
+fn every_option_of_every_component_is_judged_in_the_golden_files() {
+    /// Where the keys of such a component stand, as parts of a whole key.
+    fn missing<B>(
+        place: &str,
+        specs: &[&'static millstream_core::Spec<B>],
+        judged: &[(String, String)],
+    ) -> Vec<String> {
+        let of_kind = |key: &str| match place {
+            "sources" => !key.contains(".interceptors.") && !key.contains(".selector.") && key.contains(".sources."),
+            _ => key.contains(&format!(".{place}.")),
+        };
+        let mut missing = Vec::new();
+        for spec in specs {
+            let keys: Vec<&str> = judged
+                .iter()
+                .filter(|(key, of)| of == spec.name && of_kind(key))
+                .map(|(key, _)| key.as_str())
+                .collect();
+            let has = |option: &millstream_core::OptionSpec| {
+                keys.iter().any(|key| key.match_indices('.').any(|(at, _)| option.is_called(&key[at + 1..])))
+            };
+            missing.extend(
+                spec.options.iter().filter(|option| !has(option)).map(|o| format!("{place} {}: {}", spec.name, o.key)),
+            );
+            if keys.is_empty() {
+                missing.push(format!("{place} {}", spec.name));
+            }
+        }
+        missing
+    }
+    let (registry, judged) = (Registry::standard(), judged());
+    let missing = [
+        missing("sources", registry.sources(), &judged),
+        missing("interceptors", registry.interceptors(), &judged),
+        missing("selector", registry.selectors(), &judged),
+        missing("channels", registry.channels(), &judged),
+        missing("sinks", registry.sinks(), &judged),
+        missing("processor", registry.groups(), &judged),
+    ]
+    .concat();
+    assert_eq!(missing, [""; 0], "name them in tests/golden/check, and say in the .txt beside what becomes of them");
 }

@@ -107,6 +107,7 @@ const WRONG: &[Row] = &[
     ("encryption.keyProvider.keyStoreFile", "k", &[], "encryption"),
     ("encryption.keyProvider.keyStorePasswordFile", "k", &[], "encryption"),
     ("encryption.keyProvider.keys", "k", &[], "encryption"),
+    ("encryption.keyProvider.keys.k.passwordFile", "k", &[], "encryption"),
     ("sink.serializer", "NoSuchThing", &[], "expected"),
     ("sink.serializer.appendNewline", "perhaps", &[], "expected true or false"),
     ("sink.pathManager.prefix", "../x", &[], "expected the beginning of a file name"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_core::options::joined;
-use millstream_core::{ChannelContext, Kind, OptionSpec, Options, Result, optional, unset};
+use millstream_core::{ChannelContext, Error, Kind, OptionSpec, Options, Result, family, optional, unset};
 use millstream_journal::Durability;
 
 pub(super) const OPTIONS: &[OptionSpec] = &joined::<{ BOUNDS.len() + SHARED.len() }>(&[BOUNDS, SHARED]);
@@ -59,11 +59,13 @@ pub(crate) const SHARED: &[OptionSpec] = &[
     unset("encryption.keyProvider.keyStoreFile", Kind::Path, ENCRYPTION),
     unset("encryption.keyProvider.keyStorePasswordFile", Kind::Path, ENCRYPTION),
     unset("encryption.keyProvider.keys", Kind::List, ENCRYPTION),
+    family("encryption.keyProvider.keys.*", Kind::Text, ENCRYPTION),
 ];
 
 /// Directory of the store in the first data directory.
 pub(super) const STORE: &str = "millstream";
 const ENCRYPTION: &str = "Refused: encryption is not built in; use an encrypted file system.";
+const NO_ENCRYPTION: &str = "encryption is not built in; use an encrypted file system instead";
 /// A start reads one segment into memory.
 pub(super) const MAX_SEGMENT_BYTES: u64 = 32 << 20;
 /// Flume's lower bound.
@@ -108,7 +110,10 @@ impl FileOptions {
     pub(crate) fn within(bounds: Bounds, options: &Options, cx: &ChannelContext) -> Result<Self> {
         let encryption = OPTIONS.iter().map(|spec| spec.key).filter(|key| key.starts_with("encryption."));
         if let Some(key) = encryption.into_iter().find(|key| options.find(key).is_some()) {
-            return Err(options.refuse(key, "encryption is not built in; use an encrypted file system instead"));
+            return Err(options.refuse(key, NO_ENCRYPTION));
+        }
+        if let Some(setting) = options.under("encryption.keyProvider.keys.").next() {
+            return Err(Error::config(&setting.place, NO_ENCRYPTION));
         }
         let channel_dir = cx.home.join("file-channel");
         let or_default = |key, name: &str| options.find(key).map_or_else(|| channel_dir.join(name), PathBuf::from);

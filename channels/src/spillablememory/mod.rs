@@ -26,7 +26,7 @@ use std::time::Duration;
 use millstream_core::options::joined;
 use millstream_core::{
     Batch, Channel, ChannelContext, ChannelSpec, ChannelTotals, Error, Fut, Kind, Limit, OptionSpec, Options, Result,
-    Room, Take, Ticket, optional, ticket,
+    Room, Take, Ticket, optional, ticket, unset,
 };
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -73,6 +73,8 @@ const OWN: &[OptionSpec] = &[
         "No effect: headers are counted, so no room needs to be kept for them.",
     ),
     optional("avgEventSize", Kind::Bytes, "500", "No effect: bytes are counted, not guessed."),
+    unset("capacity", Kind::Int(0, i64::MAX), "No effect: overflowCapacity bounds the disk, as in Flume."),
+    unset("keep-alive", Kind::Seconds, "No effect: overflowTimeout says how long to wait, as in Flume."),
 ];
 
 /// A queue of two sides.

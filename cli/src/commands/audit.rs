@@ -5,6 +5,7 @@
 //! gave its events their names, wherever on the way they wait.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -56,6 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     // What opening warns of has not happened where one only looks.
     let started = logging::start(None, LevelFilter::ERROR);
     match started.and_then(|()| Audit::read(&arguments.dirs)) {
+        Ok(audit) if audit.channels.is_empty() && audit.jobs.is_empty() => {
+            let looked: Vec<String> = arguments.dirs.iter().map(|dir| dir.display().to_string()).collect();
+            let problem = "no file channel and no job at or below it; name directories of dataDirs and of checkpoints";
+            let _ = writeln!(std::io::stderr(), "millstream: {}: {problem}", looked.join(", "));
+            ExitCode::from(exit::NO_INPUT)
+        }
         Ok(audit) => audit.tell(arguments.output),
         Err(error) => exit::failure(&error),
     }
@@ -68,6 +75,7 @@ impl Audit {
     fn read(dirs: &[PathBuf]) -> Result<Self> {
         let mut audit = Self::default();
         for dir in dirs {
+            super::find(dir)?;
             for dir in channels::find(dir)? {
                 if audit.channels.iter().all(|known| known.dir != dir) {
                     let read = Channel::read(&dir);
@@ -80,11 +88,6 @@ impl Audit {
                     audit.jobs.push(Found { dir, read });
                 }
             }
-        }
-        if audit.channels.is_empty() && audit.jobs.is_empty() {
-            let looked: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-            let problem = "holds no file channel and no job; name directories of dataDirs and of checkpoints";
-            return Err(Error::mismatch(looked.join(", "), problem));
         }
         Ok(audit)
     }

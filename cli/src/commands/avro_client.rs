@@ -23,6 +23,7 @@ use progress::Progress;
 
 /// Flume's arguments.
 #[derive(Debug, Args)]
+#[command(override_usage = USAGE)]
 pub(crate) struct Arguments {
     /// Host of the avro source.
     #[arg(short = 'H', long, required_unless_present = "rpc_props")]
@@ -172,6 +173,8 @@ fn waiting_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
+const USAGE: &str = "millstream avro-client --host <HOST> --port <PORT> [OPTIONS]
+       millstream avro-client --rpcProps <FILE> [OPTIONS]";
 /// As spooldir's.
 const COMPLETED: &str = ".COMPLETED";
 /// Read at once: what a call carries at most, unless a line is longer.

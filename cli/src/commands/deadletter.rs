@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use millstream_core::Result;
 use millstream_streams::offline::{DeadLetters, Letter};
 use serde_json::{Value, json};
@@ -40,12 +40,13 @@ pub(crate) struct LsArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").required(true).args(["to", "to_file"]))]
 pub(crate) struct ReplayArguments {
     /// The job's checkpoint directory.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// An avro source, of ours or of Flume's.
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "to_file", conflicts_with = "to_file")]
+    #[arg(long, value_name = "HOST:PORT")]
     to: Option<String>,
     /// File to make, for example in a spooling directory.
     #[arg(long, value_name = "FILE")]
@@ -63,7 +64,12 @@ pub(crate) struct ReplayArguments {
 
 /// Runs one of them.
 pub(crate) fn run(command: Command) -> ExitCode {
-    let outcome = logging::start(None, LevelFilter::ERROR).and_then(|()| match command {
+    let started = logging::start(None, LevelFilter::ERROR).and_then(|()| {
+        super::find(match &command {
+            Command::Ls(LsArguments { dir, .. }) | Command::Replay(ReplayArguments { dir, .. }) => dir,
+        })
+    });
+    let outcome = started.and_then(|()| match command {
         Command::Ls(arguments) => list(&arguments),
         Command::Replay(arguments) => replay(&arguments),
     });

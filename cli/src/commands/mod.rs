@@ -16,7 +16,16 @@ pub(crate) mod tap;
 pub(crate) mod version;
 pub(crate) mod why;
 
+use std::path::Path;
+
 use millstream_core::{Error, Result};
+
+use crate::exit;
+
+/// Makes sure that there is such a directory.
+fn find(dir: &Path) -> Result<()> {
+    std::fs::metadata(dir).map(drop).map_err(|error| Error::io(exit::FIND, dir, error))
+}
 
 /// Runs async work on this thread.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {

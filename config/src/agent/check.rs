@@ -138,13 +138,16 @@ impl AgentConfig {
                 continue;
             }
             grouped.extend(sinks.iter().cloned());
-            let mut settings: Vec<Setting> = settings
-                .into_iter()
-                .filter_map(|setting| {
-                    let key = setting.key.strip_prefix("processor.")?.to_owned();
-                    Some(Setting { key, ..setting })
-                })
-                .collect();
+            let (of_processor, unknown): (Vec<Setting>, Vec<Setting>) =
+                settings.into_iter().partition(|setting| setting.key.starts_with("processor."));
+            for Setting { place, .. } in &unknown {
+                self.warnings.push(format!("{place}: unknown key, ignored; a group has sinks and processor.type"));
+            }
+            let within = |setting: Setting| {
+                let key = setting.key.strip_prefix("processor.").unwrap_or_default().to_owned();
+                Setting { key, ..setting }
+            };
+            let mut settings: Vec<Setting> = of_processor.into_iter().map(within).collect();
             let (type_name, type_place) = match take(&mut settings, "type") {
                 Some(setting) => (setting.value, setting.place),
                 None => ("default".to_owned(), format!("{full}.processor.type")),

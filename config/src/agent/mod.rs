@@ -36,7 +36,7 @@ pub struct AgentConfig {
     pub sink_groups: Vec<SinkGroupConfig>,
     /// What was ignored or taken away, one sentence each: place, value, remedy.
     pub warnings: Vec<String>,
-    /// Names of its configuration filters.
+    /// Names of its configuration filters that can be used.
     pub filters: Vec<String>,
     /// Those of the warnings for which a component, or a part of one, was taken away.
     pub broken: Vec<Broken>,
@@ -130,7 +130,7 @@ impl AgentConfig {
             warnings.push(format!("{place}: nothing is known as {variable}, it stays as it is; {remedy}"));
         }
         keys.apply(&filters, lookups, &mut warnings);
-        let filters = keys.listed("configfilters").0.into_iter().map(str::to_owned).collect();
+        let filters = filters.usable().map(str::to_owned).collect();
         let mut config = Self { name: name.to_owned(), warnings, filters, ..Self::default() };
         let usable = config.fill(&keys);
         Ok((config, usable))

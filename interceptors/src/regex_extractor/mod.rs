@@ -174,10 +174,7 @@ fn check_keys(options: &Options, names: &[&str]) -> Result<()> {
             .split_once('.')
             .is_some_and(|(name, key)| names.contains(&name) && ["type", "name", "pattern"].contains(&key));
         if !known {
-            let place = &setting.place;
-            tracing::warn!(
-                "{place}: no serializer has this key, ignored; expected type, name or pattern of one of {names:?}"
-            );
+            options.tell_unknown(&setting.place, &format!("expected type, name or pattern of one of {names:?}"));
         }
     }
     Ok(())

@@ -105,9 +105,11 @@ impl Plan {
     /// # Errors
     /// `Config`, at the property that cannot be used.
     pub(super) fn of(settings: Vec<Setting>) -> Result<Self> {
+        // Which properties there must be depends on it, so it is judged first.
+        let given = settings.iter().rfind(|setting| setting.key == "client.type");
+        let kind = given.map_or(Ok(Type::Default), Type::of)?;
         let (options, unknown) = Options::parse("client", &OPTIONS, &[], settings)?;
         unknown.iter().for_each(|warning| tracing::warn!(%warning, "client properties"));
-        let kind = Type::of(&options)?;
         let mut hosts = hosts(&options, kind)?;
         let way = match kind {
             Type::Thrift => Way::Thrift(Box::new(hosts.swap_remove(0))),
@@ -146,8 +148,8 @@ enum Type {
 }
 
 impl Type {
-    fn of(options: &Options) -> Result<Self> {
-        let given = options.text("client.type")?;
+    fn of(setting: &Setting) -> Result<Self> {
+        let given = setting.value.as_str();
         let word = given.strip_prefix(FLUME_PACKAGE).unwrap_or(given);
         if let Some((_, found)) = TYPES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
             return Ok(*found);
@@ -156,7 +158,7 @@ impl Type {
         let hint =
             nearest(given, words.iter().copied()).map_or(String::new(), |near| format!("; did you mean {near}?"));
         let problem = format!("expected one of {}, got {given:?}{hint}", words[..4].join(", "));
-        Err(options.refuse("client.type", problem))
+        Err(Error::config(&setting.place, problem))
     }
 }
 
@@ -273,6 +275,11 @@ mod tests {
             (
                 &[("hosts", "a"), host, ("client.type", "default_failovr")],
                 "client.type: expected one of default, default_failover, default_loadbalance, thrift, got \"default_failovr\"; did you mean default_failover?",
+            ),
+            // Whatever else is missing.
+            (
+                &[("client.type", "foo")],
+                "client.type: expected one of default, default_failover, default_loadbalance, thrift, got \"foo\"",
             ),
             (
                 &[("hosts", "a"), host, ("client.type", "thrift"), ("protocol", "json")],

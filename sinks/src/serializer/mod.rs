@@ -180,7 +180,7 @@ impl Own<'_> {
     fn tell_unknown(&self, known: &[&str]) {
         for Setting { key, place, .. } in self.options.under(&self.prefix) {
             if !known.contains(&key.as_str()) {
-                tracing::warn!("{place}: unknown key, ignored; the serializer has {}", known.join(", "));
+                self.options.tell_unknown(&place, &format!("this serializer has {}", known.join(", ")));
             }
         }
     }

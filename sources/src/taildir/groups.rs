@@ -92,6 +92,13 @@ impl Groups {
         if names.is_empty() {
             return Err(options.refuse("filegroups", "expected the names of file groups, got none"));
         }
+        let of_group = |key: &str| names.contains(&key);
+        let filegroups = options.under("filegroups.").filter(|setting| !of_group(&setting.key));
+        let of_header = |key: &str| key.split_once('.').is_some_and(|(group, _)| of_group(group));
+        let headers = options.under("headers.").filter(|setting| !of_header(&setting.key));
+        for setting in filegroups.chain(headers) {
+            options.tell_unknown(&setting.place, &format!("the groups are {}", names.join(", ")));
+        }
         let groups = names.into_iter().map(|name| Group::from_options(options, name)).collect::<Result<_>>()?;
         Ok(Self { groups, cached: options.bool("cachePatternMatching")?, told: HashSet::new() })
     }

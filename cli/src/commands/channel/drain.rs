@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use millstream_channels::file::offline::StoppedChannel;
 use millstream_core::{ChannelRef, Error, Limit, Result};
 
@@ -19,12 +19,13 @@ use crate::commands::peer::Peer;
 use crate::commands::progress::Progress;
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("where").required(true).args(["to", "to_file"]))]
 pub(crate) struct Arguments {
     /// The channel's directory in dataDirs.
     #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// An avro source, of ours or of Flume's.
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "to_file", conflicts_with = "to_file")]
+    #[arg(long, value_name = "HOST:PORT")]
     to: Option<String>,
     /// File to make; nothing is acknowledged before it is whole and on the disk.
     #[arg(long, value_name = "FILE")]

@@ -1,12 +1,12 @@
 //! `millstream channel export`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use millstream_channels::file::offline::StoppedChannel;
-use millstream_core::{ChannelRef, Result, Take};
+use millstream_core::{ChannelRef, Error, Result, Take};
 
 use super::{block_on, each_batch};
 use crate::commands::events_file::{EventsFile, Format};
@@ -17,7 +17,7 @@ use crate::exit;
 pub(crate) struct Arguments {
     /// The channel's directory in dataDirs.
     #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// File to make; - for standard output.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -31,8 +31,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let noted_lost = channel.noted_lost()?;
     let view = channel.view()?;
     let mut file = EventsFile::create(&arguments.file, arguments.format)?;
-    let takes = block_on(write_all("export", &view, &mut file))?;
-    file.finish()?;
+    let exported = block_on(write_all("export", &view, &mut file)).and_then(|takes| file.finish().map(|()| takes));
+    let takes = match exported {
+        // A reader that left wants nothing more, and everything is still where it was.
+        Err(Error::Io { error, .. }) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        exported => exported?,
+    };
     let events = takes.iter().map(Take::events).sum::<usize>() as u64;
     Ok(verdict(&view, events, noted_lost))
 }

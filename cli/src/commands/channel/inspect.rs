@@ -13,7 +13,7 @@ use crate::commands::output::{Output, bytes, event_json, print, print_json, prin
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    one: OneArguments,
+    pub(super) one: OneArguments,
     /// Shows the first so many events that wait.
     #[arg(long, value_name = "N", default_value_t = 0)]
     events: usize,

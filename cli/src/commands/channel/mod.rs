@@ -65,14 +65,22 @@ pub(crate) fn run(command: Command) -> ExitCode {
     if let Err(error) = logging::start(None, LevelFilter::ERROR) {
         return exit::failure(&error);
     }
-    let outcome = match command {
+    let found = super::find(match &command {
+        Command::Ls(LsArguments { dir, .. })
+        | Command::Inspect(inspect::Arguments { one: OneArguments { dir, .. }, .. })
+        | Command::Verify(OneArguments { dir, .. })
+        | Command::Repair(repair::Arguments { one: OneArguments { dir, .. }, .. })
+        | Command::Export(export::Arguments { dir, .. })
+        | Command::Drain(drain::Arguments { dir, .. }) => dir,
+    });
+    let outcome = found.and_then(|()| match command {
         Command::Ls(arguments) => ls::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Drain(arguments) => drain::run(&arguments),
-    };
+    });
     outcome.unwrap_or_else(|error| exit::failure(&error))
 }
 

@@ -15,7 +15,7 @@ use crate::exit;
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    one: OneArguments,
+    pub(super) one: OneArguments,
     /// Does it.
     #[arg(short, long)]
     yes: bool,
