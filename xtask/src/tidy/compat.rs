@@ -1,5 +1,7 @@
 //! Each test that starts a real Flume or Spark says which, and asserts differences that are written down.
 
+use millstream_agent::differences::{DIR, areas};
+
 use super::Finding;
 use crate::compat::{self, Case, TESTS};
 use crate::tree::Tree;
@@ -19,13 +21,16 @@ const PROMISES: &[(&str, &str)] = &[("flume_1_11", "Flume 1.11.0"), ("flume_1_9"
 
 /// Reads what each test says, and compares it with what its text does.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let areas = millstream_agent::differences::areas();
-    let known: Vec<&str> = areas.iter().flat_map(|area| &area.differences).map(|one| one.id.as_str()).collect();
+    let known: Vec<&str> = areas().iter().flat_map(|area| &area.differences).map(|one| one.id.as_str()).collect();
     findings(tree, &known)
 }
 
 fn findings(tree: &Tree, known: &[&str]) -> Vec<Finding> {
     let mut findings = Vec::new();
+    for (file, _) in tree.below(DIR).filter(|(file, _)| !is_area(file)) {
+        findings
+            .push(Finding::new(format_args!("{DIR}/{file}"), "is read by nobody: name it in agent/src/differences.rs"));
+    }
     for cases in compat::tests(tree) {
         let path = format!("{TESTS}/{}", cases.file);
         let text = tree.text(&path).unwrap_or_default();
@@ -41,6 +46,10 @@ fn findings(tree: &Tree, known: &[&str]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn is_area(file: &str) -> bool {
+    areas().iter().any(|area| file.strip_suffix(".toml") == Some(area.name))
 }
 
 fn of_peers(case: &Case<'_>, text: &str) -> Vec<String> {
@@ -78,10 +87,14 @@ mod tests {
             #[test]\nfn of_flume_1_9() {\n    differs(\"two\", 1, 2);\n}\n\
             /// Peers: Flume 1.8.0, Spark 2.4.8\n#[test]\nfn other() {\n}\nfn astray() {\n    differs(\"one\", 1, 2);\n}\n";
         let bare = "//! Clients.\n#[test]\nfn bare() {\n}\n";
-        let tree = Tree::of(&[("tests/tests/peers_a.rs", file), ("tests/tests/peers_b.rs", bare)]);
+        let tests = [("tests/tests/peers_a.rs", file), ("tests/tests/peers_b.rs", bare)];
+        let tree = Tree::of(
+            &[&tests[..], &[("docs/differences/more.toml", ""), ("docs/differences/sinks.toml", "")]].concat(),
+        );
         let found: Vec<String> = findings(&tree, &["one"]).iter().map(ToString::to_string).collect();
-        assert_eq!(found.len(), 6, "{found:#?}");
+        assert_eq!(found.len(), 7, "{found:#?}");
         for (found, wanted) in found.iter().zip([
+            "docs/differences/more.toml: is read by nobody",
             "tests/tests/peers_a.rs:18: differs(…) stands",
             "tests/tests/peers_a.rs:10: its name promises Flume 1.9.0",
             "tests/tests/peers_a.rs:10: asserts the difference \"two\"",
