@@ -4,6 +4,7 @@
 //! opened, no file is read, no socket bound.
 //! Configuration filters are asked, so programs that they name are run.
 
+mod differing;
 mod parts;
 
 use std::cell::RefCell;
@@ -16,9 +17,10 @@ use millstream_core::{ChannelContext, Error, OptionSpec, Options, Result, Settin
 use serde::Serialize;
 
 use crate::builder::Blueprint;
-use crate::differences::{self, Difference};
+use crate::differences::Difference;
 use crate::pipeline::{Looked, UNEMPTIED, guarded, told};
 use crate::registry::find;
+use differing::{Differing, sentences};
 
 /// What was found out about a configuration.
 #[derive(Debug, Clone, Serialize)]
@@ -287,12 +289,8 @@ impl<'a> Judging<'a> {
         for (place, remedy) in unknown.into_inner() {
             self.find_that(&place, Standing::Unknown, &format!("no effect; {remedy}"));
         }
-        let differences: Vec<&'static Difference> = differences::of(group_of(kind), spec.name).collect();
-        let given = |key: &str| {
-            let given = settings.iter().rfind(|setting| setting.key == key);
-            given.map(|given| given.value.as_str())
-        };
-        let mut told = differing(&differences, "type", spec.name, given);
+        let differing = Differing::of(group_of(kind), spec.name, settings);
+        let mut told = differing.at("type", spec.name);
         if !told.is_empty() {
             self.find_that(type_place, Standing::Different, &sentences(&told));
         }
@@ -301,10 +299,10 @@ impl<'a> Judging<'a> {
             let (standing, reason) = match verdict(spec.options, setting) {
                 Verdict::Other(standing, reason) => (standing, reason),
                 Verdict::Honoured(option) => {
-                    let differing = differing(&differences, option.key, &setting.value, given);
-                    let standing = if differing.is_empty() { Standing::Honoured } else { Standing::Different };
-                    let reason = sentences(&differing);
-                    told.extend(differing);
+                    let here = differing.at(option.key, &setting.value);
+                    let standing = if here.is_empty() { Standing::Honoured } else { Standing::Different };
+                    let reason = sentences(&here);
+                    told.extend(here);
                     (standing, reason)
                 }
             };
@@ -318,16 +316,8 @@ impl<'a> Judging<'a> {
         found.refused.iter().for_each(|(place, reason)| self.find_that(place, Standing::Broken, reason));
         found.unclear.iter().for_each(|(place, reason)| self.find_that(place, Standing::NotJudged, reason));
         found.elsewhere.into_iter().for_each(|problem| self.problem(problem));
-        // One that depends on values is none with others.
-        let value_of = |option: &OptionSpec| given(option.key).or(option.default);
-        let shows_at = |option: &OptionSpec, difference: &Difference| {
-            value_of(option).is_some_and(|value| difference.is_about(option.key, value, given))
-        };
-        let shows = |difference: &Difference| {
-            !difference.depends_on_values() || spec.options.iter().any(|option| shows_at(option, difference))
-        };
-        let untold = differences.into_iter().filter(|difference| !told.contains(difference) && shows(difference));
-        self.differences.extend(untold.map(|difference| ComponentDifference {
+        let untold = differing.others(spec.options, &told);
+        self.differences.extend(untold.into_iter().map(|difference| ComponentDifference {
             component: full_name.to_owned(),
             type_name: spec.name,
             difference,
@@ -408,20 +398,6 @@ fn verdict<'o>(options: &'o [OptionSpec], setting: &Setting) -> Verdict<'o> {
         Some(why) => Verdict::Other(Standing::Ignored, why.to_owned()),
         None => Verdict::Honoured(option),
     }
-}
-
-/// What an option with this value does otherwise than in Flume, where others are `given`.
-fn differing<'v>(
-    differences: &[&'static Difference],
-    key: &str,
-    value: &str,
-    given: impl Fn(&str) -> Option<&'v str>,
-) -> Vec<&'static Difference> {
-    differences.iter().filter(|difference| difference.is_about(key, value, &given)).copied().collect()
-}
-
-fn sentences(differences: &[&Difference]) -> String {
-    differences.iter().map(|difference| difference.sentence()).collect::<Vec<_>>().join("; ")
 }
 
 /// In what group of a configuration the components of a kind stand.
