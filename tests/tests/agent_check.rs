@@ -103,8 +103,13 @@ fn a_line_per_key_says_what_becomes_of_it_and_why() {
     }
     assert!(told.contains(&format!("  different  {file}:9: a1.channels.c1.dataDirs: Flume: ")), "{told}");
     assert!(told.ends_with("  11 keys: 8 honoured, 1 different, 1 ignored, 1 unknown\n"), "{told}");
+    let notes =
+        |told: &str| told.lines().filter(|line| line.starts_with("  note ")).map(str::to_owned).collect::<Vec<_>>();
+    let (note, everything) = (notes(&told), text(&ran(&["check", "--all", &file])));
+    assert!(note.len() == 1 && note[0].ends_with("docs/compat.md, or --all"), "{told}");
+    assert!(note[0].contains(&format!("{} more differences", notes(&everything).len())), "{note:?} of {everything}");
     assert!(!told.contains("  honoured "), "only on request");
-    assert!(text(&ran(&["check", "--all", &file])).contains("  honoured   "));
+    assert!(everything.contains("  honoured   "));
     assert!(!dir.path().join("data").exists(), "nothing is opened");
 }
 
