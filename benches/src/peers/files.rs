@@ -3,18 +3,24 @@
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Instant;
 
-use millstream_testkit::peer::Place;
+use millstream_testkit::PATIENCE;
+use millstream_testkit::peer::{Peer, Place};
 
+use crate::hops::{free_port, sample};
 use crate::limits;
 use crate::load::BODY_BYTES;
-use crate::rounds::{Contestant, Page, Row, Sample, Target};
+use crate::proc::Usage;
+use crate::rounds::{Contestant, NamedCommand, Page, Row, Sample, Target};
 use crate::subject::{Kind, Subject};
 
 /// 400 MB.
 const EVENTS: u64 = 2_000_000;
 const FILES: u64 = 4;
+/// Before what is measured.
+const WARM: u64 = 200_000;
 
 /// Who reads what, and where it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +76,6 @@ impl Work {
 
     /// One round: an agent that runs gets a small file first and then everything.
     fn round(self, kind: Kind) -> Sample {
-        const WARM: u64 = 200_000;
         let mut subject = Subject::start(kind, |place| self.properties(place));
         self.feed(&subject, "warm", WARM);
         subject.until_drained(WARM);
@@ -98,11 +103,7 @@ impl Work {
             let written = bytes_in(&subject.place().path("out"));
             assert_eq!(written, (WARM + EVENTS) * BODY_BYTES as u64, "bytes in the files of {}", kind.name());
         }
-        Sample {
-            rate: EVENTS as f64 / took.as_secs_f64(),
-            cpu: (after.cpu - before.cpu) * 1e6 / EVENTS as f64,
-            peak_mb: after.peak_mb,
-        }
+        sample(EVENTS, took, after.cpu - before.cpu, after.peak_mb)
     }
 
     fn feed(self, subject: &Subject, name: &str, lines: u64) {
@@ -116,14 +117,68 @@ impl Work {
         std::fs::rename(hidden, subject.place().path("in").join(format!("{name}.log"))).unwrap();
     }
 
-    fn contestants<'a>(self) -> Vec<Contestant<'a>> {
+    /// The same for another program. What it takes is seen by what it writes.
+    fn peer_round(self, peer: &NamedCommand) -> Sample {
+        let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
+        let [from, to] = ["in", "out"].map(|part| dir.path().join(part));
+        [&from, &to].into_iter().for_each(|part| std::fs::create_dir(part).unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {}", peer.command)]);
+        command.env("IN", &from).env("OUT", &to).env("PORT", port.to_string());
+        let mut process = Peer::start(&peer.name, dir.path(), &command);
+        let send = |name: &str, lines: u64| {
+            if self.source == "netcat" {
+                let mut stream = connect(port);
+                stream.write_all(&text(lines)).unwrap();
+                return Some(stream);
+            }
+            let hidden = dir.path().join(name);
+            std::fs::write(&hidden, text(lines)).unwrap();
+            std::fs::rename(hidden, from.join(format!("{name}.log"))).unwrap();
+            None
+        };
+        let until = |events: u64| {
+            let (begun, bytes) = (Instant::now(), events * BODY_BYTES as u64);
+            while bytes_in(&to) < bytes {
+                let written = bytes_in(&to);
+                assert!(begun.elapsed() < PATIENCE, "{} wrote {written} of {bytes} bytes", peer.name);
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+        };
+        let usage = |process: &mut Peer| Usage::of(process.id()).unwrap();
+        let _open = send("warm", WARM);
+        until(WARM);
+        let (before, begun) = (usage(&mut process), Instant::now());
+        let _open = send("all", EVENTS);
+        until(WARM + EVENTS);
+        let (after, took) = (usage(&mut process), begun.elapsed());
+        sample(EVENTS, took, after.cpu - before.cpu, after.peak_mb)
+    }
+
+    /// With those who take part besides.
+    fn contestants<'a>(self, peers: Vec<NamedCommand>) -> Vec<Contestant<'a>> {
         let mut contestants: Vec<_> =
             [Kind::Flume, Kind::Ours].map(|kind| Contestant::new(kind.name(), move || self.round(kind))).into();
         if self.sink == "file_roll" {
             let work = Self { synced: false, ..self };
             contestants.push(Contestant::new("millstream, sink.fsync = false", move || work.round(Kind::Ours)));
         }
+        for peer in peers {
+            contestants.push(Contestant::new(peer.name.clone(), move || self.peer_round(&peer)));
+        }
         contestants
+    }
+}
+
+/// To a program that may still be starting.
+fn connect(port: u16) -> TcpStream {
+    let begun = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "port {port}: {error}"),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
@@ -140,7 +195,8 @@ fn bytes_in(dir: &Path) -> u64 {
 
 /// spooldir → file → null, beside the disk.
 pub fn spool_to_file(page: &mut Page) {
-    let mut contestants = Work { source: "spooldir", channel: "file", sink: "null", synced: true }.contestants();
+    let mut contestants =
+        Work { source: "spooldir", channel: "file", sink: "null", synced: true }.contestants(Vec::new());
     contestants.push(limits::disk());
     let title = "spooldir → file → null, 400 MB, batchSize 1000";
     page.row(Row { title, unit: "events/s", contestants, targets: vec![Target::rate((1, 2), 0.6)] });
@@ -149,7 +205,7 @@ pub fn spool_to_file(page: &mut Page) {
 /// Files into files, over memory.
 pub fn files_to_files(page: &mut Page) {
     for source in ["spooldir", "taildir"] {
-        let contestants = Work { source, channel: "memory", sink: "file_roll", synced: true }.contestants();
+        let contestants = Work { source, channel: "memory", sink: "file_roll", synced: true }.contestants(page.peers());
         let title = format!("{source} → memory → file_roll, 400 MB");
         page.row(Row { title: &title, unit: "events/s", contestants, targets: vec![Target::cpu((2, 0), 0.1)] });
     }
@@ -157,7 +213,8 @@ pub fn files_to_files(page: &mut Page) {
 
 /// Lines of a connection into files, over memory.
 pub fn lines_to_files(page: &mut Page) {
-    let contestants = Work { source: "netcat", channel: "memory", sink: "file_roll", synced: true }.contestants();
+    let contestants =
+        Work { source: "netcat", channel: "memory", sink: "file_roll", synced: true }.contestants(page.peers());
     let (title, targets) =
         ("netcat (ack-every-event = false) → memory → file_roll, 400 MB", vec![Target::cpu((2, 0), 0.1)]);
     page.row(Row { title, unit: "events/s", contestants, targets });

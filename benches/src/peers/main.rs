@@ -6,7 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench that cannot be prepared ends, and says where")]
 #![allow(clippy::disallowed_methods, reason = "files of a bench need not outlive it")]
 
+mod caller;
 mod files;
+mod flat;
+mod hops;
 mod limits;
 mod lives;
 mod load;
@@ -21,7 +24,7 @@ mod machine;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rounds::Page;
+use rounds::{NamedCommand, Page};
 
 /// Measures Millstream beside Flume and the machine.
 #[derive(Debug, Parser)]
@@ -34,6 +37,10 @@ struct Arguments {
     /// Keeps the page in this file too.
     #[arg(long)]
     write: Option<std::path::PathBuf>,
+    /// Another program that takes part where files or lines of a connection become files: `name=command`. The command is one of
+    /// `sh`; it reads files put into the directory `$IN`, or lines sent to 127.0.0.1:`$PORT`, and writes them to files in `$OUT`.
+    #[arg(long = "peer", value_name = "NAME=COMMAND")]
+    peers: Vec<NamedCommand>,
     /// Measures also on a machine that others use; the page says so.
     #[arg(long)]
     loaded: bool,
@@ -49,6 +56,12 @@ const BENCHES: &[(&str, Bench)] = &[
     ("spool-file", files::spool_to_file),
     ("files", files::files_to_files),
     ("lines", files::lines_to_files),
+    ("spark-sink", hops::spark_sink),
+    ("avro-hop", hops::avro_hop),
+    ("three-hops", hops::three_hops),
+    ("connections", flat::connections),
+    ("many-files", flat::files),
+    ("backlog", flat::backlog),
     ("recovery", lives::recovery),
     ("memory", lives::memory),
 ];
@@ -70,7 +83,7 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(75);
     }
-    let mut page = Page::new(&machine::head("Beside Flume"), arguments.rounds);
+    let mut page = Page::new(&machine::head("Beside Flume"), arguments.rounds, arguments.peers);
     for (name, bench) in BENCHES {
         if arguments.names.is_empty() || arguments.names.iter().any(|wanted| wanted == name) {
             bench(&mut page);

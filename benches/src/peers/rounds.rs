@@ -71,6 +71,27 @@ pub struct Page {
     text: String,
     rounds: usize,
     missed: usize,
+    peers: Vec<NamedCommand>,
+}
+
+/// Another program that does a row's work: `name=command`.
+#[derive(Debug, Clone)]
+pub struct NamedCommand {
+    /// As shown.
+    pub name: String,
+    /// For a shell, with `IN`, `OUT` and `PORT` in its environment.
+    pub command: String,
+}
+
+// === impl NamedCommand ===
+
+impl std::str::FromStr for NamedCommand {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, command) = text.split_once('=').ok_or("wanted: name=command")?;
+        Ok(Self { name: name.to_owned(), command: command.to_owned() })
+    }
 }
 
 // === impl Contestant ===
@@ -110,9 +131,9 @@ impl Sample {
 // === impl Page ===
 
 impl Page {
-    /// Begins with `head`.
-    pub fn new(head: &str, rounds: usize) -> Self {
-        let mut page = Self { text: String::new(), rounds, missed: 0 };
+    /// Begins with `head`; `peers` take part where lines become files.
+    pub fn new(head: &str, rounds: usize, peers: Vec<NamedCommand>) -> Self {
+        let mut page = Self { text: String::new(), rounds, missed: 0, peers };
         page.write(head);
         page
     }
@@ -166,9 +187,19 @@ impl Page {
         self.write(&format!("- {what}: {} {unit} (wanted: at most {most} {unit}): {verdict}", shown(values)));
     }
 
+    /// Figures without a bound.
+    pub fn show(&mut self, what: &str, values: Vec<f64>, unit: &str) {
+        self.write(&format!("- {what}: {} {unit}", shown(values)));
+    }
+
     /// The page, and how many targets were missed.
     pub fn finish(self) -> (String, usize) {
         (self.text, self.missed)
+    }
+
+    /// Who takes part besides.
+    pub fn peers(&self) -> Vec<NamedCommand> {
+        self.peers.clone()
     }
 
     /// How often each contestant works.
@@ -208,7 +239,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round_and_a_missed_target_is_counted() {
-        let mut page = Page::new("# page", 3);
+        let mut page = Page::new("# page", 3, Vec::new());
         let contestant = |name: &str, rates: [f64; 3]| {
             let mut rates = rates.into_iter();
             Contestant::new(name, move || Sample { rate: rates.next().unwrap(), cpu: 1.0, peak_mb: f64::NAN })

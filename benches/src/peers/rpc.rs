@@ -2,6 +2,7 @@
 
 use millstream_testkit::peer::Place;
 
+use crate::hops::sample;
 use crate::limits;
 use crate::load::{Load, Sender, Shape};
 use crate::rounds::{Contestant, Page, Row, Sample, Target};
@@ -25,7 +26,7 @@ fn properties(place: &mut Place, channel: &str) -> String {
 }
 
 /// One round: a fresh agent, warmed up, takes the events and drains them.
-fn round(kind: Kind, sender: Sender, channel: &str, shape: Shape, warm: u64, events: u64) -> Sample {
+pub fn round(kind: Kind, sender: Sender, channel: &str, shape: Shape, warm: u64, events: u64) -> Sample {
     let mut subject = Subject::start(kind, |place| properties(place, channel));
     let dir = tempfile::tempdir().unwrap();
     let mut load = Load::start(sender, dir.path(), subject.port("avro"), shape, warm, events);
@@ -34,11 +35,7 @@ fn round(kind: Kind, sender: Sender, channel: &str, shape: Shape, warm: u64, eve
     let took = load.run();
     subject.until_drained(warm + events);
     let after = subject.usage();
-    Sample {
-        rate: events as f64 / took.as_secs_f64(),
-        cpu: (after.cpu - before.cpu) * 1e6 / events as f64,
-        peak_mb: after.peak_mb,
-    }
+    sample(events, took, after.cpu - before.cpu, after.peak_mb)
 }
 
 fn agents<'a>(channel: &'a str, shape: Shape, warm: u64, [flume, ours]: [u64; 2]) -> Vec<Contestant<'a>> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::proc::Usage;
 
-/// Longer than any round takes.
+/// Longer than anything takes to begin.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at the counters, which cost the subject something too.
 const LOOK: Duration = Duration::from_millis(10);
@@ -55,16 +55,21 @@ impl Subject {
         if kind == Kind::Flume {
             return Self(Running::Flume(Box::new(Flume::measured_agent(Version::V1_11, properties))));
         }
-        let mut place = Place::default();
-        let text = properties(&mut place);
-        place.port("monitoring");
-        std::fs::write(place.path("flume.properties"), text).unwrap();
-        let mut subject = Self(Running::Ours(Box::new((place, None))));
+        let mut subject = Self::prepared(properties);
         subject.restart();
         subject
     }
 
-    /// Starts ours again, over what it left.
+    /// Ours, not started yet.
+    pub fn prepared(properties: impl Fn(&mut Place) -> String) -> Self {
+        let mut place = Place::default();
+        let text = properties(&mut place);
+        place.port("monitoring");
+        std::fs::write(place.path("flume.properties"), text).unwrap();
+        Self(Running::Ours(Box::new((place, None))))
+    }
+
+    /// Starts ours, over what it left.
     pub fn restart(&mut self) {
         let Running::Ours(ours) = &mut self.0 else { panic!("only ours is started again here") };
         let (place, peer) = &mut **ours;
@@ -115,13 +120,21 @@ impl Subject {
 
     /// Waits until so many events were taken from the channel `c1`: Flume's null sink counts nothing itself.
     pub fn until_drained(&self, events: u64) {
-        let begun = Instant::now();
+        self.until_taken(events);
+    }
+
+    /// The same; how many it were when they were seen.
+    pub fn until_taken(&self, events: u64) -> u64 {
+        let (mut last, mut moved) = (0, Instant::now());
         loop {
             let taken = self.counter("CHANNEL.c1", "EventTakeSuccessCount");
             if taken >= events {
-                return;
+                return taken;
             }
-            assert!(begun.elapsed() < PATIENCE, "{taken} of {events} events taken after {PATIENCE:?}");
+            if taken > last {
+                (last, moved) = (taken, Instant::now());
+            }
+            assert!(moved.elapsed() < PATIENCE, "{taken} of {events} events taken, and no more for {PATIENCE:?}");
             std::thread::sleep(LOOK);
         }
     }

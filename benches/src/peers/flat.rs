@@ -1,0 +1,106 @@
+//! What an event costs when there is much of everything else: connections, files, a backlog.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::hops::{NULL, agent, avro_to, fill, free_port, sample};
+use crate::load::{BODY_BYTES, Sender, Shape};
+use crate::rounds::{Contestant, Page, Row, Sample, Target};
+use crate::rpc;
+use crate::subject::{Kind, Subject};
+
+/// At most this times the cost of few.
+const FLAT: f64 = 1.3;
+
+/// One connection and a thousand that send the same between them, in batches of Flume's default size.
+pub fn connections(page: &mut Page) {
+    let contestant = |clients: u64| {
+        let shape = Shape { clients, batch: 100 };
+        Contestant::new(format!("millstream, {clients} connections"), move || {
+            rpc::round(Kind::Ours, Sender::Native, "memory", shape, 200_000, 4_000_000)
+        })
+    };
+    page.row(Row {
+        title: "avro → memory → null, batch 100, the same over more connections",
+        unit: "events/s",
+        contestants: vec![contestant(1), contestant(1000)],
+        targets: vec![Target::cpu((1, 0), FLAT)],
+    });
+}
+
+/// Small files that wait in the spool when the agent starts, in memory: what the disk takes to rename one is not ours. Once: a
+/// million files take a while to make.
+pub fn files(page: &mut Page) {
+    page.write(&format!("\n## spooldir → memory → null, files of {LINES} lines\n"));
+    let few = of_files(1_000);
+    let many = of_files(1_000_000);
+    for (files, sample) in [(1_000, few), (1_000_000, many)] {
+        let (rate, cpu) = (sample.rate / LINES as f64, sample.cpu * LINES as f64);
+        page.write(&format!(
+            "- {files} files: {rate:.0} files/s, {cpu:.0} CPU-µs per file, peak {:.1} MB",
+            sample.peak_mb
+        ));
+    }
+    page.figure("CPU per file, 1,000,000 files / 1,000", vec![many.cpu / few.cpu], FLAT, "times");
+}
+
+const LINES: u64 = 10;
+
+fn of_files(files: u64) -> Sample {
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut subject = Subject::prepared(|_| {
+        let spool = memory.path().join("in");
+        std::fs::create_dir_all(&spool).unwrap();
+        let text = [&[b'x'; BODY_BYTES - 1][..], b"\n"].concat().repeat(LINES as usize);
+        (0..files).for_each(|file| std::fs::write(spool.join(format!("{file:07}")), &text).unwrap());
+        spool_agent(&spool)
+    });
+    let begun = Instant::now();
+    subject.restart();
+    subject.until_drained(files * LINES);
+    let (took, usage) = (begun.elapsed(), subject.usage());
+    sample(files * LINES, took, usage.cpu, usage.peak_mb)
+}
+
+fn spool_agent(spool: &Path) -> String {
+    format!(
+        "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
+         a1.sources.r1.type = spooldir\na1.sources.r1.spoolDir = {}\na1.sources.r1.batchSize = 1000\na1.sources.r1.channels = c1\n\
+         a1.channels.c1.type = memory\na1.channels.c1.capacity = 1000000\na1.channels.c1.transactionCapacity = 10000\n\
+         a1.sinks.k1.{NULL}\na1.sinks.k1.channel = c1\n",
+        spool.display()
+    )
+}
+
+/// A backlog of 200 MB and one of 10 GB, over a kill: until the first event is out, and what each costs on its way out. Once.
+pub fn backlog(page: &mut Page) {
+    page.write("\n## A backlog in a file channel, kill -9, and a sink whose peer is there again\n");
+    let (few, _) = drained(1_000_000);
+    let (many, first) = drained(50_000_000);
+    page.write(&format!("- 1,000,000 events: {:.0} events/s, {:.2} CPU-s per million", few.rate, few.cpu));
+    page.write(&format!(
+        "- 50,000,000 events: {:.0} events/s, {:.2} CPU-s per million, peak {:.1} MB",
+        many.rate, many.cpu, many.peak_mb
+    ));
+    page.figure("CPU per event, 50,000,000 / 1,000,000", vec![many.cpu / few.cpu], FLAT, "times");
+    page.figure("50,000,000 events (10 GB), exec to first event out", vec![first], 1.0, "s");
+}
+
+/// What draining a backlog costs, and the seconds until its first event is out.
+fn drained(events: u64) -> (Sample, f64) {
+    let to = free_port();
+    let mut subject = Subject::start(Kind::Ours, |place| {
+        let port = place.port("avro");
+        agent(place, port, "file", &avro_to(to))
+    });
+    fill(subject.port("avro"), events);
+    subject.kill();
+    let receiver = Subject::start(Kind::Ours, |place| agent(place, to, "memory", NULL));
+    let begun = Instant::now();
+    subject.restart();
+    receiver.until_taken(1);
+    let first = begun.elapsed().as_secs_f64();
+    receiver.until_drained(events);
+    let (took, usage) = (begun.elapsed(), subject.usage());
+    (sample(events, took, usage.cpu, usage.peak_mb), first)
+}
