@@ -11,6 +11,7 @@ use millstream_core::{
     Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, State, StopToken,
     Take,
 };
+use tokio::task::coop::consume_budget;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::Instrument;
@@ -113,6 +114,8 @@ impl Draining {
         let (channel, mut stop) = (Arc::clone(&self.channel), self.cx.stop.clone());
         let (mut taking, mut stopping) = (None, false);
         loop {
+            // What is always ready would not let others have their turn.
+            consume_budget().await;
             if stopping && self.open.is_empty() {
                 return Ok(());
             }
@@ -126,10 +129,10 @@ impl Draining {
             tokio::select! {
                 biased;
                 () = stop.stopped(), if !stopping => stopping = true,
-                Some(delivered) = self.open.join_next() => self.settle(delivered).await?,
+                Some(delivered) = self.open.join_next() => self.settle(delivered)?,
                 taken = taken(&mut taking) => {
                     if let Some(Taking { asked, limit, .. }) = taking.take() {
-                        self.begin(taken, asked, limit)?;
+                        self.begin(taken, asked, limit).await?;
                     }
                 }
                 () = until(self.paused) => self.paused = None,
@@ -142,7 +145,7 @@ impl Draining {
         self.paused.is_none() && few && (self.open.is_empty() || self.open_bytes < OPEN_BYTES)
     }
 
-    fn begin(&mut self, taken: Result<Take>, asked: Instant, limit: Limit) -> Result<()> {
+    async fn begin(&mut self, taken: Result<Take>, asked: Instant, limit: Limit) -> Result<()> {
         match taken {
             // Nothing came within the channel's keep-alive; over already, unless that is very short.
             Ok(take) if take.is_empty() => {
@@ -152,8 +155,14 @@ impl Draining {
                 Ok(())
             }
             Ok(take) => {
-                self.deliver(take, limit);
-                Ok(())
+                let delivered = self.deliver(take, limit);
+                if self.sink.most_open() > 1 {
+                    self.open.spawn(delivered.in_current_span());
+                    return Ok(());
+                }
+                // Here, not beside: a task of its own would wait for its turn behind all that fill the channel.
+                let delivered = delivered.await;
+                self.settle(Ok(delivered))
             }
             Err(error) => {
                 self.count(MetricName::ChannelReadFail, 1);
@@ -162,7 +171,7 @@ impl Draining {
         }
     }
 
-    fn deliver(&mut self, mut take: Take, limit: Limit) {
+    fn deliver(&mut self, mut take: Take, limit: Limit) -> impl Future<Output = Delivered> + Send + 'static {
         let full = take.events() >= limit.events;
         self.count(if full { MetricName::BatchCompleteCount } else { MetricName::BatchUnderflowCount }, 1);
         self.count(MetricName::EventDrainAttemptCount, take.events() as u64);
@@ -175,10 +184,10 @@ impl Draining {
             take.release();
         }
         self.open_bytes += bytes;
-        self.open.spawn(delivered(delivery, take, bytes).in_current_span());
+        delivered(delivery, take, bytes)
     }
 
-    async fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> Result<()> {
+    fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> Result<()> {
         let Delivered { events, bytes, outcome, written } = match delivered {
             Ok(delivered) => delivered,
             Err(ended) if ended.is_panic() => return Err(panicked(&self.place, &*ended.into_panic())),
