@@ -1,10 +1,13 @@
 //! Deliveries that are under way: several at once, so that one fsync of a channel serves many batches.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use millstream_core::{Batch, Delivery, Error, MetricName, Reaction, Result, SourceContext};
+use millstream_core::{Batch, ComponentStatus, Delivery, Error, MetricName, Reaction, Result, SourceContext};
+use tokio::task::JoinHandle;
 
 /// Most deliveries open at once. A sync of the disk takes as long for little as for a few MB: 32 batches of 1000 lines keep
 /// it busy at two thirds of its sequential rate (8 of them at 0.4), and more only hold memory.
@@ -17,11 +20,33 @@ const MOST_OPEN: usize = 32;
 /// order: a channel that has some of them trims those. Channels never store a batch behind one of its origin that failed.
 #[derive(Debug)]
 pub(crate) struct Window {
-    open: VecDeque<(Batch, Delivery)>,
+    open: VecDeque<Open>,
     /// Longest wait between two attempts.
     max_backoff: Duration,
     /// Whether batches are counted, beside their events.
     counts_batches: bool,
+}
+
+/// A batch that a channel has been given.
+#[derive(Debug)]
+struct Open {
+    batch: Batch,
+    outcome: Outcome,
+}
+
+/// What became of it. Its events are counted the moment it is stored, whoever looks at the window then.
+#[derive(Debug)]
+enum Outcome {
+    Known(Result<()>),
+    /// Waits and counts beside the source, which may be waiting for room, a line or a peer.
+    Pending(JoinHandle<Result<()>>),
+}
+
+/// What is counted when a batch is stored.
+#[derive(Debug, Clone, Copy)]
+struct Accepted {
+    events: u64,
+    batches: u64,
 }
 
 /// How an attempt ended.
@@ -55,12 +80,11 @@ impl Window {
                 return Ok(Progress::Stopped);
             }
         }
-        self.count_batch(cx, MetricName::AppendBatchReceivedCount, &batch);
-        match attempt(cx, &batch, self.max_backoff).await? {
-            Some(delivery) => self.open.push_back((batch, delivery)),
-            None => return Ok(Progress::Stopped),
+        let accepted = self.accepted(&batch);
+        if accepted.batches > 0 {
+            cx.status.count(MetricName::AppendBatchReceivedCount, accepted.batches);
         }
-        Ok(Progress::Done)
+        self.open(cx, batch, accepted).await
     }
 
     /// Waits until everything handed over is stored. Asked to stop, it still waits for what is under way, and gives up
@@ -79,7 +103,7 @@ impl Window {
 
     /// Where the oldest batch that is not known to be stored begins; `None` when all are stored.
     pub(crate) fn settled(&self) -> Option<u64> {
-        self.open.front().and_then(|(batch, _)| batch.coverage()).map(|coverage| coverage.start)
+        self.open.front().and_then(|open| open.batch.coverage()).map(|coverage| coverage.start)
     }
 
     /// Tells the channels that `origin` may be forgotten, as its identity may come again; everything handed over of it is
@@ -104,13 +128,18 @@ impl Window {
         }
     }
 
+    /// Offers `batch` until a channel takes it; `accepted` is counted once it is stored.
+    async fn open(&mut self, cx: &SourceContext, batch: Batch, accepted: Accepted) -> Result<Progress> {
+        let Some(delivery) = attempt(cx, &batch, self.max_backoff).await? else { return Ok(Progress::Stopped) };
+        let outcome = Outcome::of(delivery, accepted, &cx.status).await;
+        self.open.push_back(Open { batch, outcome });
+        Ok(Progress::Done)
+    }
+
     async fn settle_oldest(&mut self, cx: &SourceContext) -> Result<Progress> {
-        let Some((batch, delivery)) = self.open.pop_front() else { return Ok(Progress::Done) };
-        match delivery.stored().await {
-            Ok(()) => {
-                self.accepted(cx, &batch);
-                Ok(Progress::Done)
-            }
+        let Some(Open { batch, outcome }) = self.open.pop_front() else { return Ok(Progress::Done) };
+        match outcome.known().await {
+            Ok(()) => Ok(Progress::Done),
             Err(error) => self.repeat(cx, batch, error).await,
         }
     }
@@ -120,37 +149,79 @@ impl Window {
         let Reaction::Retry { after } = error.reaction() else { return Err(error) };
         tracing::warn!(%error, "delivery failed, repeating it");
         cx.status.failed(&error);
-        let mut again = vec![failed];
-        for (batch, delivery) in std::mem::take(&mut self.open) {
-            let outcome = delivery.stored().await;
+        let accepted = self.accepted(&failed);
+        let mut again = vec![(failed, accepted)];
+        for Open { batch, outcome } in std::mem::take(&mut self.open) {
             // With positions it is offered again behind the one before it, stored or not: what was stored is trimmed.
-            if outcome.is_err() || batch.coverage().is_some() {
-                again.push(batch);
-            } else {
-                self.accepted(cx, &batch);
+            match outcome.known().await {
+                Err(_) => again.push((batch.clone(), self.accepted(&batch))),
+                Ok(()) if batch.coverage().is_some() => again.push((batch, Accepted::BEFORE)),
+                Ok(()) => {}
             }
         }
         if pause(cx, after.min(self.max_backoff)).await == Progress::Stopped {
             return Ok(Progress::Stopped);
         }
-        for batch in again {
-            match attempt(cx, &batch, self.max_backoff).await? {
-                Some(delivery) => self.open.push_back((batch, delivery)),
-                None => return Ok(Progress::Stopped),
+        for (batch, accepted) in again {
+            if self.open(cx, batch, accepted).await? == Progress::Stopped {
+                return Ok(Progress::Stopped);
             }
         }
         Ok(Progress::Done)
     }
 
-    fn accepted(&self, cx: &SourceContext, batch: &Batch) {
-        cx.status.count(MetricName::EventAcceptedCount, batch.len() as u64);
-        self.count_batch(cx, MetricName::AppendBatchAcceptedCount, batch);
+    fn accepted(&self, batch: &Batch) -> Accepted {
+        // What only tells how far the source came is no batch of Flume's.
+        let batches = u64::from(self.counts_batches && !batch.is_empty());
+        Accepted { events: batch.len() as u64, batches }
+    }
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    async fn of(delivery: Delivery, accepted: Accepted, status: &Arc<ComponentStatus>) -> Self {
+        let mut stored = Box::pin(delivery.stored());
+        // Most channels in memory have it by now, and need nobody who waits.
+        if let Poll::Ready(outcome) = poll_fn(|cx| Poll::Ready(stored.as_mut().poll(cx))).await {
+            if outcome.is_ok() {
+                accepted.count(status);
+            }
+            return Self::Known(outcome);
+        }
+        let status = Arc::clone(status);
+        Self::Pending(tokio::spawn(async move {
+            let outcome = stored.await;
+            if outcome.is_ok() {
+                accepted.count(&status);
+            }
+            outcome
+        }))
     }
 
-    /// What only tells how far the source came is no batch of Flume's.
-    fn count_batch(&self, cx: &SourceContext, counter: MetricName, batch: &Batch) {
-        if self.counts_batches && !batch.is_empty() {
-            cx.status.count(counter, 1);
+    async fn known(self) -> Result<()> {
+        match self {
+            Self::Known(outcome) => outcome,
+            // It is aborted by nobody but a runtime that ends.
+            Self::Pending(waiting) => {
+                waiting.await.unwrap_or_else(|_| Err(Error::Stopped { what: "the runtime".into() }))
+            }
+        }
+    }
+}
+
+// === impl Accepted ===
+
+impl Accepted {
+    /// It was stored, and counted, before.
+    const BEFORE: Self = Self { events: 0, batches: 0 };
+
+    fn count(self, status: &ComponentStatus) {
+        if self.events > 0 {
+            status.count(MetricName::EventAcceptedCount, self.events);
+        }
+        if self.batches > 0 {
+            status.count(MetricName::AppendBatchAcceptedCount, self.batches);
         }
     }
 }

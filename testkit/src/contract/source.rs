@@ -40,6 +40,7 @@ macro_rules! source_contract {
                 it_ends_when_asked_while_its_channel_refuses
                 what_a_channel_lost_is_delivered_again
                 nothing_counts_as_accepted_before_it_is_stored
+                what_is_stored_counts_as_accepted_while_the_channel_is_full
                 a_stop_waits_for_what_is_under_way
                 a_start_after_a_stop_goes_on_where_the_channel_stands_or_begins_anew
                 a_start_after_a_kill_goes_on_where_the_channel_stands_or_begins_anew
@@ -176,7 +177,9 @@ pub async fn what_a_channel_lost_is_delivered_again(home: &impl Home) {
     let running = Offered::new(home, EVENTS).start(&channel);
     until_stored(&channel, EVENTS).await;
     assert!(running.status.last_error().unwrap().contains("the disk went away"));
+    let status = Arc::clone(&running.status);
     running.stop().await.unwrap();
+    assert_eq!(status.counters().value(MetricName::EventAcceptedCount), EVENTS as u64, "each once");
     let texts = channel.texts();
     if home.has_positions() {
         assert_eq!(texts, numbers(), "in order, and none twice");
@@ -192,6 +195,24 @@ pub async fn nothing_counts_as_accepted_before_it_is_stored(home: &impl Home) {
     assert_eq!(running.counted(MetricName::EventAcceptedCount), 0);
     channel.tell();
     until_stored(&channel, EVENTS).await;
+    let status = Arc::clone(&running.status);
+    running.stop().await.unwrap();
+    assert_eq!(status.counters().value(MetricName::EventAcceptedCount), EVENTS as u64);
+}
+
+pub async fn what_is_stored_counts_as_accepted_while_the_channel_is_full(home: &impl Home) {
+    let channel = TestChannel::new();
+    channel.hold();
+    channel.fill_up_after(3);
+    let running = Offered::new(home, EVENTS).start(&channel);
+    until_full(&channel).await;
+    assert_eq!(running.counted(MetricName::EventAcceptedCount), 0);
+    channel.tell();
+    running.until_counted(MetricName::EventAcceptedCount, 3 * BATCH as u64).await;
+    assert_eq!(channel.stored().waiting_for_room, 1, "it waits still");
+    channel.make_room();
+    until_stored(&channel, EVENTS).await;
+    running.until_counted(MetricName::EventAcceptedCount, EVENTS as u64).await;
     let status = Arc::clone(&running.status);
     running.stop().await.unwrap();
     assert_eq!(status.counters().value(MetricName::EventAcceptedCount), EVENTS as u64);
