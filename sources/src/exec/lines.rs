@@ -5,8 +5,6 @@ use std::ops::Range;
 use bytes::BytesMut;
 use millstream_core::{Batch, SlabBuilder};
 
-use crate::charset::Decoder;
-
 /// Longest line; what follows is the next event. It bounds what is held in memory.
 const MOST_LINE_BYTES: usize = 16 << 20;
 /// A batch is full with so many bytes, however few its events are.
@@ -16,7 +14,6 @@ const MOST_BATCH_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Lines {
     batch_events: usize,
-    decoder: Decoder,
     /// What came: no line of it is cut yet.
     buffer: BytesMut,
     /// No end of a line is before here.
@@ -31,9 +28,9 @@ pub(super) struct Lines {
 // === impl Lines ===
 
 impl Lines {
-    pub(super) fn new(batch_events: usize, decoder: Decoder) -> Self {
+    pub(super) fn new(batch_events: usize) -> Self {
         let (buffer, bodies, events) = (BytesMut::new(), Vec::new(), Vec::new());
-        Self { batch_events, decoder, buffer, searched: 0, skips_newline: false, bodies, events }
+        Self { batch_events, buffer, searched: 0, skips_newline: false, bodies, events }
     }
 
     /// Where to append what comes.
@@ -78,11 +75,7 @@ impl Lines {
     fn push(&mut self, bytes: usize) {
         let line = self.buffer.split_to(bytes);
         let start = self.bodies.len();
-        match self.decoder.passes(&line) {
-            true => self.bodies.extend_from_slice(&line),
-            // Nothing is undecodable, as it is replaced.
-            false => _ = self.decoder.decode(&line, &mut self.bodies),
-        }
+        self.bodies.extend_from_slice(&line);
         self.events.push(start..self.bodies.len());
         self.searched = 0;
     }
@@ -120,11 +113,6 @@ impl Lines {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::charset::Policy;
-
-    fn lines(batch_events: usize) -> Lines {
-        Lines::new(batch_events, Decoder::new("UTF-8", Policy::Keep).unwrap())
-    }
 
     fn bodies(batch: &Batch) -> Vec<Vec<u8>> {
         batch.iter().map(|event| event.body().to_vec()).collect()
@@ -135,7 +123,7 @@ mod tests {
         let text = b"one\ntwo\r\nthree\rfour\r\r\n\n\nfive\xFF\r";
         let wanted = [&b"one"[..], b"two", b"three", b"four", b"", b"", b"", b"five\xFF"];
         for chunk in 1..text.len() {
-            let mut lines = lines(100);
+            let mut lines = Lines::new(100);
             for part in text.chunks(chunk) {
                 lines.buffer().extend_from_slice(part);
                 lines.split();
@@ -149,7 +137,7 @@ mod tests {
     #[test]
     fn the_last_line_needs_no_end_and_an_end_begins_no_line() {
         for (text, wanted) in [("a\nb", &["a", "b"][..]), ("a\r\n", &["a"]), ("", &[]), ("\n", &[""])] {
-            let mut lines = lines(100);
+            let mut lines = Lines::new(100);
             lines.buffer().extend_from_slice(text.as_bytes());
             lines.split();
             lines.finish();
@@ -161,12 +149,12 @@ mod tests {
 
     #[test]
     fn a_batch_is_full_by_events_or_by_bytes_and_a_line_without_end_is_cut() {
-        let mut few = lines(2);
+        let mut few = Lines::new(2);
         few.buffer().extend_from_slice(b"1\n2\n3\n");
         few.split();
         assert!(few.has_full_batch());
         assert_eq!((few.take_batch().len(), few.take_batch().len(), few.is_empty()), (2, 1, true));
-        let mut endless = lines(100);
+        let mut endless = Lines::new(100);
         for _ in 0..17 {
             endless.buffer().extend_from_slice(&vec![b'x'; 1 << 20]);
             endless.split();

@@ -48,7 +48,7 @@ const OPTIONS: &[OptionSpec] = &[
         "charset",
         Kind::Text,
         "UTF-8",
-        "UTF-8, US-ASCII, ISO-8859-1 or another charset that contains ASCII; bodies are UTF-8.",
+        "UTF-8, US-ASCII, ISO-8859-1 or another charset that contains ASCII; bodies have it, too: their bytes stay.",
     ),
 ];
 
@@ -63,21 +63,20 @@ struct Exec {
     restart: Option<Duration>,
     batch_events: usize,
     batch_timeout: Duration,
-    decoder: Decoder,
 }
 
 // === impl Exec ===
 
 impl Exec {
     fn from_options(options: &Options) -> Result<Self> {
-        let decoder = Decoder::new(options.text("charset")?, Policy::Keep);
+        // Only where a newline is a newline can lines be cut out of bytes.
+        Decoder::new(options.text("charset")?, Policy::Keep).map_err(|problem| options.refuse("charset", problem))?;
         let throttle = options.millis("restartThrottle")?;
         Ok(Self {
             command: Command::from_options(options)?,
             restart: options.bool("restart")?.then_some(throttle),
             batch_events: options.int("batchSize")?,
             batch_timeout: options.millis("batchTimeout")?,
-            decoder: decoder.map_err(|problem| options.refuse("charset", problem))?,
         })
     }
 
@@ -113,7 +112,7 @@ impl Exec {
     /// Delivers what the command prints, until it ends or the source is asked to stop.
     async fn read(&self, cx: &SourceContext, output: &mut Output, window: &mut Window) -> Result<()> {
         let mut stop = cx.stop.clone();
-        let mut lines = Lines::new(self.batch_events, self.decoder);
+        let mut lines = Lines::new(self.batch_events);
         let mut flush_at = Instant::now();
         loop {
             while lines.has_full_batch() {

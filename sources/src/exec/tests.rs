@@ -130,12 +130,12 @@ async fn errors_are_read_whether_they_are_logged_or_not_and_never_become_events(
 }
 
 #[tokio::test]
-async fn output_in_another_charset_becomes_utf_8() {
+async fn output_in_another_charset_stays_in_it() {
     let channel = TestChannel::new();
     let settings = [("command", "printf 'gr\\374\\337e\\n'"), SHELL, ("charset", "ISO-8859-1")];
     let running = start(&SPEC, &settings, &channel).await;
     channel.until(|stored| stored.bodies.len() == 1).await;
-    assert_eq!(channel.texts(), ["grüße"]);
+    assert_eq!(channel.stored().bodies, [b"gr\xFC\xDFe"]);
     running.stop().await.unwrap();
 }
 
