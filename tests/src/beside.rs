@@ -9,13 +9,23 @@ use std::time::Duration;
 use millstream_testkit::peer::{Flume, Place, Version, free_port};
 
 use crate::peers::OurAgent;
-use crate::until_true;
+use crate::written::{self, avro_events};
+use crate::{comes_true, until_true};
 
 /// Headers and body of an event.
 pub type Event = (BTreeMap<String, String>, String);
 
 /// An agent in which each of these sources has a channel of its own, and a directory of its own for what comes.
 pub fn agent(place: &Place, sources: &[(&str, String)]) -> String {
+    agent_with("header_and_text", place, sources)
+}
+
+/// The same, what comes being kept byte by byte: for [`Both::brought`].
+pub fn exact_agent(place: &Place, sources: &[(&str, String)]) -> String {
+    agent_with("avro_event", place, sources)
+}
+
+fn agent_with(serializer: &str, place: &Place, sources: &[(&str, String)]) -> String {
     let names: Vec<&str> = sources.iter().map(|(name, _)| *name).collect();
     let all = |letter| names.iter().map(|name| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
     let mut text = format!("a1.sources = {}\na1.channels = {}\na1.sinks = {}\n", all('r'), all('c'), all('k'));
@@ -30,7 +40,7 @@ pub fn agent(place: &Place, sources: &[(&str, String)]) -> String {
              a1.channels.c{name}.capacity = 10000\na1.channels.c{name}.transactionCapacity = 1000\n\
              a1.sinks.k{name}.type = file_roll\na1.sinks.k{name}.channel = c{name}\n\
              a1.sinks.k{name}.sink.directory = {}\na1.sinks.k{name}.sink.rollInterval = 0\n\
-             a1.sinks.k{name}.sink.serializer = header_and_text\n",
+             a1.sinks.k{name}.sink.serializer = {serializer}\n",
             dir.display()
         ));
     }
@@ -78,6 +88,33 @@ impl Both {
     pub fn say(&self, port: &str, pieces: &[&[u8]]) -> [Vec<String>; 2] {
         let ports = [self.ours.port(port), self.theirs.port(port)];
         ports.map(|port| pieces.iter().map(|piece| said(port, piece)).collect())
+    }
+
+    /// Waits until ours has so many events from a source of an [`exact_agent`], and theirs so many; gives them, in order,
+    /// written as [`told`] does.
+    #[track_caller]
+    pub fn brought(&self, name: &str, ours: usize, theirs: usize) -> [Vec<String>; 2] {
+        [(self.ours.place(), ours), (self.theirs.place(), theirs)].map(|(place, count)| {
+            let dir = place.path(name);
+            let there = comes_true(|| avro_events(&dir).len() >= count);
+            let events: Vec<String> = avro_events(&dir).iter().map(told).collect();
+            assert!(there, "{name}: {count} events wanted, got {events:#?}\n{}", self.theirs.log_tail());
+            events
+        })
+    }
+
+    /// As [`Self::brought`]; ours must have brought the ones, theirs the others.
+    #[track_caller]
+    pub fn brings(&self, name: &str, ours: &[&str], theirs: &[&str]) -> [Vec<String>; 2] {
+        let brought = self.brought(name, ours.len(), theirs.len());
+        assert_eq!(brought, [ours, theirs], "{name}: left is brought, ours first; right is wanted");
+        brought
+    }
+
+    /// As [`Self::brings`], where both must have brought the same.
+    #[track_caller]
+    pub fn both_bring(&self, name: &str, wanted: &[&str]) {
+        self.brings(name, wanted, wanted);
     }
 
     /// Waits until both have as many events from each of these sources, then ends both; the events must be equal.
@@ -133,6 +170,17 @@ pub fn headers(events: &[Event]) -> Vec<&BTreeMap<String, String>> {
     let mut headers: Vec<_> = events.iter().map(|(headers, _)| headers).collect();
     headers.sort_unstable();
     headers
+}
+
+/// An event for people: its headers in their order by name, and its body, where it is not text byte by byte.
+pub fn told((headers, body): &written::Event) -> String {
+    let headers: String = headers.iter().map(|(key, value)| format!("{key}={value} ")).collect();
+    let mut text = String::new();
+    for chunk in body.utf8_chunks() {
+        text.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02X}")));
+    }
+    format!("{headers}| {}", text.replace('\r', "\\r").replace('\n', "\\n"))
 }
 
 /// Of a long body, its beginning and length say enough.

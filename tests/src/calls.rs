@@ -5,7 +5,7 @@ use apache_avro::types::{Record, Value};
 use apache_avro::{Codec, Schema, Writer};
 
 /// Of the records.
-const SCHEMA: &str = r#"{"type":"record","name":"Call","namespace":"a.b","doc":"of the test","fields":[{"name":"id","type":"long"},{"name":"text","type":["null","string"],"default":null},{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"tags","type":{"type":"array","items":"string"}},{"name":"kind","type":{"type":"enum","name":"Kind","symbols":["A","B"]}},{"name":"sum","type":{"type":"fixed","name":"Sum","size":4}}]}"#;
+pub const SCHEMA: &str = r#"{"type":"record","name":"Call","namespace":"a.b","doc":"of the test","fields":[{"name":"id","type":"long"},{"name":"text","type":["null","string"],"default":null},{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"tags","type":{"type":"array","items":"string"}},{"name":"kind","type":{"type":"enum","name":"Kind","symbols":["A","B"]}},{"name":"sum","type":{"type":"fixed","name":"Sum","size":4}}]}"#;
 
 /// A container of so many records, numbered from 0, a block for every ten.
 pub fn container(codec: Codec, records: i64) -> Vec<u8> {

@@ -62,8 +62,13 @@ impl Config {
 
     /// A Spark sink at `channel`; what a peer holds for 2 s goes to another.
     pub fn spark_sink(self, name: &str, channel: &str, port: u16) -> Self {
+        self.spark_sink_with(name, channel, port, 2)
+    }
+
+    /// The same with a time of so many seconds.
+    pub fn spark_sink_with(self, name: &str, channel: &str, port: u16, timeout_s: u32) -> Self {
         let spark = "type = org.apache.spark.streaming.flume.sink.SparkSink\nhostname = 127.0.0.1";
-        self.sink(name, &format!("{spark}\nport = {port}\nchannel = {channel}\ntimeout = 2"))
+        self.sink(name, &format!("{spark}\nport = {port}\nchannel = {channel}\ntimeout = {timeout_s}"))
     }
 
     /// An avro sink at `channel`, with `more` of its keys.

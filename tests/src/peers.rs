@@ -1,15 +1,17 @@
 //! Our own ends of a path to real peers: an agent as a process, and a job in the test.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use millstream::outputs::{ColumnKind, Sqlite};
+use millstream::outputs::{BatchId, ColumnKind, LogId, Output, Sqlite, Staged};
 use millstream::receiver::Receiver;
-use millstream::{Event, StreamingContext};
+use millstream::{BatchStamp, Error, Event, Rows, StreamingContext};
 use millstream_testkit::peer::Place;
 use nix::sys::signal::Signal;
 
 use crate::demo::{Counts, find_table};
+use crate::waiting::PATIENCE;
 use crate::{Process, until_true};
 
 /// An agent `a1` of ours. Its directory stays as long as this value, whether it runs or not.
@@ -24,8 +26,25 @@ pub struct OurAgent {
 pub struct WordCount {
     dir: tempfile::TempDir,
     words: fn(Event) -> Vec<String>,
+    gate: Gate,
     job: Option<millstream::Job>,
 }
+
+/// Whether a job may commit what it has computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Commits {
+    /// It may.
+    #[default]
+    Allowed,
+    /// It must wait.
+    Held,
+    /// It must not, and ends: what it was given was for nothing.
+    Refused,
+}
+
+/// An output that holds or refuses batches before they are committed, and writes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<(Mutex<Commits>, Condvar)>);
 
 // === impl OurAgent ===
 
@@ -110,9 +129,23 @@ impl WordCount {
 
     /// Counts what `words` makes of each event that `receiver` brings.
     pub fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + 'static) -> Self {
-        let mut count = Self { dir: tempfile::tempdir().unwrap(), words, job: None };
+        let mut count = Self { dir: tempfile::tempdir().unwrap(), words, gate: Gate::default(), job: None };
         count.start_again(receiver);
         count
+    }
+
+    /// As [`Self::start`], the first batch being held or refused until [`Self::gate`] says otherwise.
+    pub fn start_gated(commits: Commits, receiver: impl Receiver + 'static) -> Self {
+        let words = |event: Event| event.words().map(String::from).collect();
+        let mut count = Self { dir: tempfile::tempdir().unwrap(), words, gate: Gate::default(), job: None };
+        count.gate.set(commits);
+        count.start_again(receiver);
+        count
+    }
+
+    /// What its batches pass before they are committed.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Starts it over what it left.
@@ -124,6 +157,7 @@ impl WordCount {
             .flat_map(self.words)
             .map(|word| (word, 1_i64))
             .reduce_by_key(|a, b| a + b);
+        counts.save("gate", self.gate.clone());
         let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
         let table = Sqlite::upsert(self.database(), "word_counts");
         totals.save("counts", table.key("word", ColumnKind::Text).value("count", ColumnKind::I64));
@@ -147,8 +181,53 @@ impl WordCount {
         self.totals()
     }
 
+    /// Waits until the job has ended by itself, and forgets it; gives why it did.
+    #[track_caller]
+    pub fn ended(&mut self) -> Error {
+        let job = self.job.take().expect("it runs");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let ended = runtime.block_on(async { tokio::time::timeout(PATIENCE, job.ended()).await });
+        ended.expect("it ends in time").unwrap_err()
+    }
+
     fn database(&self) -> PathBuf {
         self.dir.path().join("counts.sqlite")
+    }
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// From now on.
+    pub fn set(&self, commits: Commits) {
+        *self.0.0.lock().unwrap() = commits;
+        self.0.1.notify_all();
+    }
+}
+
+impl Output for Gate {
+    fn stage(&self, _: BatchStamp, _: &Rows) -> millstream::Result<Staged> {
+        let commits = self.0.1.wait_while(self.0.0.lock().unwrap(), |commits| *commits == Commits::Held).unwrap();
+        match *commits {
+            Commits::Refused => Err(Error::Stopped { what: "the gate".into() }),
+            _ => Ok(Staged { bytes: Vec::new().into() }),
+        }
+    }
+
+    fn apply(&self, _: BatchStamp, _: &Staged) -> millstream::Result<()> {
+        Ok(())
+    }
+
+    fn last_applied(&self) -> millstream::Result<Option<(LogId, BatchId)>> {
+        Ok(None)
+    }
+
+    fn remembers(&self) -> bool {
+        false
+    }
+
+    fn describe(&self) -> String {
+        "gate".to_owned()
     }
 }
 

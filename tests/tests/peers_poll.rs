@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use millstream::receiver::PollReceiver;
 use millstream_testkit::peer::{Flume, Mode, RpcLoad, SparkSinkClient, SparkWordCount, Version};
 use millstream_tests::config::Config;
-use millstream_tests::demo::{different, oracle, spool};
-use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, once_each};
+use millstream_tests::demo::{Counts, different, oracle, spool};
+use millstream_tests::peers::{Commits, OurAgent, WordCount, assert_at_least_once, once_each};
 
 /// Events that a [`RpcLoad`] sends at once.
 const LOAD_BATCH: u64 = 100;
@@ -18,9 +18,15 @@ const POLL_BATCH: u32 = 1000;
 
 /// An agent of Flume with an avro source, a file channel and the real Spark sink.
 fn flume_with_spark_sink(version: Version) -> Flume {
+    flume_that_waits(version, 2)
+}
+
+/// The same, with a sink that gives a batch back to the channel after so many seconds without an answer.
+fn flume_that_waits(version: Version, timeout_s: u32) -> Flume {
     Flume::agent(version, |place| {
         let (avro, spark) = (place.port("avro"), place.port("spark"));
-        Config::default().avro("r1", avro, "").file_channel("c1", place).spark_sink("k1", "c1", spark).text()
+        let config = Config::default().avro("r1", avro, "").file_channel("c1", place);
+        config.spark_sink_with("k1", "c1", spark, timeout_s).text()
     })
 }
 
@@ -113,6 +119,78 @@ fn a_job_that_stops_and_starts_again_leaves_a_real_sink_nothing_to_repeat() {
     job.stop();
     job.start_again(receiver(&[flume.port("spark")], 1));
     let sent = once_each(load.finish());
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+/// What the real sink logs when a batch was refused, or not answered for in time.
+const ROLLED_BACK: &str = "Spark was unable to successfully process the events";
+/// Events of which the first poll brings a part.
+const TWO_POLLS: usize = 1_500;
+
+fn what_a_job_refuses_comes_again_out_of_a_real_sink(version: Version) {
+    // Within the time of this test, only a refusal makes the sink give a batch back.
+    let mut flume = flume_that_waits(version, 600);
+    let sent = once_each(load(&flume, "e", TWO_POLLS).finish());
+    let mut job = WordCount::start_gated(Commits::Refused, receiver(&[flume.port("spark")], 1));
+    flume.peer().until_log(ROLLED_BACK);
+    assert!(job.ended().to_string().contains("the gate"));
+    assert_eq!(job.totals().len(), 0);
+    job.gate().set(Commits::Allowed);
+    job.start_again(receiver(&[flume.port("spark")], 1));
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    assert_eq!(different(&sent, &job.stop()), None);
+}
+
+#[test]
+fn what_a_job_refuses_comes_again_out_of_the_real_spark_sink_2_4_7() {
+    what_a_job_refuses_comes_again_out_of_a_real_sink(Version::V1_11);
+}
+
+/// Peers: Flume 1.9.0, SparkSink 1.6.1
+#[test]
+fn what_a_job_refuses_comes_again_out_of_the_spark_sink_of_the_tutorial() {
+    what_a_job_refuses_comes_again_out_of_a_real_sink(Version::V1_9WithOldSparkSink);
+}
+
+/// The sink takes its first batch back while the job holds it.
+fn a_real_sink_that_lost_its_patience(version: Version) -> (Flume, Counts, WordCount) {
+    let mut flume = flume_that_waits(version, 1);
+    let sent = once_each(load(&flume, "e", TWO_POLLS).finish());
+    let job = WordCount::start_gated(Commits::Held, receiver(&[flume.port("spark")], 1));
+    flume.peer().until_log(ROLLED_BACK);
+    (flume, sent, job)
+}
+
+fn what_a_job_answers_for_too_late_comes_twice_and_nothing_else(version: Version) {
+    let (_flume, sent, mut job) = a_real_sink_that_lost_its_patience(version);
+    job.gate().set(Commits::Allowed);
+    // What the job had is counted, late as it is, and the sink cannot know: it gives it once more.
+    let twice = |word: &str| word[1..].parse::<u32>().unwrap() < POLL_BATCH;
+    let wanted: Counts = sent.keys().map(|word| (word.clone(), if twice(word) { 2 } else { 1 })).collect();
+    job.until_totals("all are counted", |totals| totals.values().sum::<u64>() >= wanted.values().sum());
+    assert_eq!(different(&wanted, &job.stop()), None);
+}
+
+#[test]
+fn what_a_job_answers_for_too_late_comes_twice_out_of_the_real_spark_sink_2_4_7_and_nothing_else() {
+    what_a_job_answers_for_too_late_comes_twice_and_nothing_else(Version::V1_11);
+}
+
+/// Peers: Flume 1.9.0, SparkSink 1.6.1
+#[test]
+fn what_a_job_answers_for_too_late_comes_twice_out_of_the_spark_sink_of_the_tutorial_and_nothing_else() {
+    what_a_job_answers_for_too_late_comes_twice_and_nothing_else(Version::V1_9WithOldSparkSink);
+}
+
+/// Peers: Flume 1.9.0, SparkSink 2.4.7
+#[test]
+fn what_a_job_never_answers_for_is_counted_once_by_the_next() {
+    let (flume, sent, mut job) = a_real_sink_that_lost_its_patience(Version::V1_9);
+    job.gate().set(Commits::Refused);
+    job.ended();
+    job.gate().set(Commits::Allowed);
+    job.start_again(receiver(&[flume.port("spark")], 1));
     job.until_totals("all are counted", |totals| totals.len() == sent.len());
     assert_eq!(different(&sent, &job.stop()), None);
 }

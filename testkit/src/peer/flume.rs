@@ -142,6 +142,11 @@ impl Flume {
         self.peer.as_mut().expect("it runs")
     }
 
+    /// The end of what it has logged.
+    pub fn log_tail(&self) -> String {
+        self.peer.as_ref().map(Peer::log_tail).unwrap_or_default()
+    }
+
     /// Kills it with -9.
     pub fn kill(&mut self) {
         self.peer.take().expect("it runs").kill();

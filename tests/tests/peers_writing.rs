@@ -1,0 +1,289 @@
+//! What file_roll and hdfs write beside Flume's own, on directories of this machine: serializers, codecs, local time, rolling
+//! by time, times that are not there.
+//!
+//! Peers: Flume 1.11.0
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use apache_avro::types::Value;
+use apache_avro::{Codec, Reader};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
+use millstream_tests::demo::spool;
+use millstream_tests::peers::OurAgent;
+use millstream_tests::{calls, until_true};
+
+/// Both agents, of one text of properties; each has directories of its own.
+struct Both {
+    ours: OurAgent,
+    theirs: Flume,
+}
+
+/// A file that was written: its path below the sink's directory, and what is in it.
+type File = (String, Vec<u8>);
+
+const FILE_ROLL: &str = "type = file_roll\nsink.directory = OUT\n";
+const HDFS: &str = "type = hdfs\nhdfs.useRawLocalFileSystem = true\nhdfs.rollInterval = 0\nhdfs.rollSize = 0\n\
+                    hdfs.rollCount = 0\nhdfs.idleTimeout = 1\nhdfs.fileType = DataStream\n";
+
+/// A spooldir source with these keys, replicated into all sinks; in their keys `OUT` is a directory of their own.
+fn agent(place: &Place, source: &str, sinks: &[(&str, String)]) -> String {
+    let dir = place.path("spool");
+    fs::create_dir_all(&dir).unwrap();
+    let all = |letter| sinks.iter().map(|(name, _)| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
+    let mut text = format!(
+        "a1.sources = r1\na1.channels = {channels}\na1.sinks = {}\na1.sources.r1.type = spooldir\n\
+         a1.sources.r1.spoolDir = {}\na1.sources.r1.pollDelay = 50\na1.sources.r1.channels = {channels}\n",
+        all('k'),
+        dir.display(),
+        channels = all('c'),
+    );
+    source.lines().for_each(|line| text.push_str(&format!("a1.sources.r1.{line}\n")));
+    for (name, keys) in sinks {
+        let out = place.path(name);
+        fs::create_dir_all(&out).unwrap();
+        text.push_str(&format!("a1.channels.c{name}.type = memory\na1.sinks.k{name}.channel = c{name}\n"));
+        for line in keys.replace("OUT", &out.display().to_string()).lines() {
+            text.push_str(&format!("a1.sinks.k{name}.{line}\n"));
+        }
+    }
+    text
+}
+
+// === impl Both ===
+
+impl Both {
+    #[track_caller]
+    fn start(source: &str, sinks: &[(&str, String)]) -> Self {
+        let properties = |place: &mut Place| agent(place, source, sinks);
+        Self { theirs: Flume::agent(Version::V1_11WithHdfsSink, properties), ours: OurAgent::start(properties) }
+    }
+
+    /// Puts a file into both spools.
+    fn spool(&self, name: &str, content: impl AsRef<[u8]>) {
+        for place in [self.ours.place(), self.theirs.place()] {
+            spool(&place.path("spool"), name, content.as_ref());
+        }
+    }
+
+    /// What both have written, ours first.
+    fn files(&self, sink: &str) -> [Vec<File>; 2] {
+        [self.ours.place(), self.theirs.place()].map(|place| files(&place.path(sink)))
+    }
+
+    /// Waits until each has written what `holds`.
+    #[track_caller]
+    fn until(&self, sink: &str, holds: impl Fn(&[File]) -> bool) -> [Vec<File>; 2] {
+        until_true(&format!("{sink} has written"), || self.files(sink).iter().all(|files| holds(files)));
+        self.files(sink)
+    }
+}
+
+/// The files below a directory, by name.
+fn files(dir: &Path) -> Vec<File> {
+    let mut all = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    while let Some(next) = dirs.pop() {
+        let entries = fs::read_dir(next).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+        dirs.extend(folders);
+        all.extend(files);
+    }
+    all.sort();
+    // One may get another name just now.
+    let read = |path: PathBuf| Some((path.strip_prefix(dir).unwrap().display().to_string(), fs::read(&path).ok()?));
+    all.into_iter().filter_map(read).collect()
+}
+
+/// The files as text, those with nothing in them left out; of their names, what the sink was told of them.
+fn texts(files: &[File]) -> Vec<(String, String)> {
+    let shown = |(name, content): &File| {
+        let told: Vec<&str> = name.split(['.', '-']).filter(|part| part.parse::<u64>().is_err()).collect();
+        (told.join("."), String::from_utf8(content.clone()).unwrap())
+    };
+    files.iter().filter(|(_, content)| !content.is_empty()).map(shown).collect()
+}
+
+/// Schema, codec and records of a container.
+#[derive(Debug, PartialEq)]
+struct Container {
+    schema: String,
+    codec: String,
+    records: Vec<Value>,
+}
+
+/// The only file, as far as it is a container.
+fn container(files: &[File]) -> Option<Container> {
+    let [(name, content)] = files else { return None };
+    let reader = Reader::new(&**content).ok().filter(|_| !name.ends_with(".tmp"))?;
+    let schema = reader.writer_schema().canonical_form();
+    let records = reader.collect::<Result<_, _>>().ok()?;
+    let at = content.windows(10).position(|window| window == b"avro.codec")? + 10;
+    // Its length is written doubled.
+    let codec = &content[at + 1..][..usize::from(content[at] / 2)];
+    Some(Container { schema, codec: String::from_utf8_lossy(codec).into_owned(), records })
+}
+
+const NO_NEWLINE: &str = "serializer.appendNewline = false";
+
+#[test]
+fn text_without_newlines_has_the_bytes_of_the_real_one() {
+    let serializers = ["text", "header_and_text"];
+    let roll = serializers
+        .map(|name| format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = {name}\nsink.{NO_NEWLINE}\n"));
+    let hdfs = serializers.map(|name| format!("{HDFS}hdfs.path = file://OUT\nserializer = {name}\n{NO_NEWLINE}\n"));
+    let [(roll, roll_headers), (hdfs, hdfs_headers)] = [roll, hdfs].map(|[text, headers]| (text, headers));
+    let both = Both::start(
+        "basenameHeader = true\n",
+        &[("roll", roll), ("rollheaders", roll_headers), ("hdfs", hdfs), ("hdfsheaders", hdfs_headers)],
+    );
+    both.spool("lines", "one\r\n\n  two \u{1f600}\nthree");
+    let [plain, with_headers] = [
+        "one\r  two \u{1f600}three",
+        "{basename=lines} one\r{basename=lines} {basename=lines}   two \u{1f600}{basename=lines} three",
+    ];
+    for (sink, wanted) in
+        [("roll", plain), ("rollheaders", with_headers), ("hdfs", plain), ("hdfsheaders", with_headers)]
+    {
+        let written = both.until(sink, |files| {
+            files.iter().any(|(name, content)| !name.ends_with(".tmp") && content.len() >= wanted.len())
+        });
+        for files in written {
+            assert_eq!(texts(&files).iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), [wanted], "{sink}");
+        }
+    }
+}
+
+#[test]
+fn containers_of_every_codec_hold_the_same_events() {
+    let codecs = ["null", "deflate", "snappy", "bzip2"];
+    let sink = |codec: &&'static str| {
+        let keys = format!(
+            "serializer = avro_event\nserializer.compressionCodec = {codec}\nserializer.syncIntervalBytes = 4096\n"
+        );
+        (*codec, format!("{HDFS}hdfs.path = file://OUT\n{keys}"))
+    };
+    let both = Both::start("basenameHeader = true\n", &codecs.each_ref().map(sink));
+    both.spool("lines", (0..1000).map(|number| format!("line {number} \u{1f600}\r\n")).collect::<String>());
+    for codec in codecs {
+        let whole = |files: &[File]| container(files).is_some_and(|container| container.records.len() == 1000);
+        let [ours, theirs] = both.until(codec, whole).map(|files| container(&files));
+        assert_eq!(ours, theirs, "ours is left, Flume's is right");
+        assert_eq!(ours.unwrap().codec, codec);
+    }
+}
+
+#[test]
+fn datums_become_the_same_records_in_files_of_either_sink() {
+    const CLASS: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    let roll = |more: &str| format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = {CLASS}\n{more}");
+    let hdfs = |more: &str| format!("{HDFS}hdfs.path = file://OUT\nserializer = {CLASS}\n{more}");
+    let sinks = [
+        ("roll", roll("")),
+        ("rolldeflate", roll("sink.serializer.compressionCodec = deflate\n")),
+        ("hdfs", hdfs("")),
+        ("hdfssnappy", hdfs("serializer.compressionCodec = snappy\n")),
+    ];
+    let literal = Both::start("deserializer = AVRO\ndeserializer.schemaType = LITERAL\n", &sinks);
+    literal.spool("calls", calls::container(Codec::Null, 25));
+    for (sink, codec) in [("roll", "null"), ("rolldeflate", "deflate"), ("hdfs", "null"), ("hdfssnappy", "snappy")] {
+        let whole = |files: &[File]| container(files).is_some_and(|container| container.records.len() == 25);
+        let [ours, theirs] = literal.until(sink, whole).map(|files| container(&files));
+        assert_eq!(ours, theirs, "{sink}: ours is left, Flume's is right");
+        assert_eq!(ours.unwrap().codec, codec);
+    }
+}
+
+#[test]
+fn datums_are_read_by_the_schema_of_a_file_where_no_header_has_one() {
+    const CLASS: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    let dir = tempfile::tempdir().unwrap();
+    let schema = dir.path().join("call.avsc");
+    fs::write(&schema, calls::SCHEMA).unwrap();
+    let keys = format!(
+        "{HDFS}hdfs.path = file://OUT\nserializer = {CLASS}\nserializer.schemaURL = file://{}\n",
+        schema.display()
+    );
+    // The header has only a hash.
+    let both = Both::start("deserializer = AVRO\n", &[("hdfs", keys)]);
+    both.spool("calls", calls::container(Codec::Deflate(Default::default()), 25));
+    let whole = |files: &[File]| container(files).is_some_and(|container| container.records.len() == 25);
+    let [ours, theirs] = both.until("hdfs", whole).map(|files| container(&files));
+    assert_eq!(ours, theirs, "ours is left, Flume's is right");
+}
+
+/// This month, as a path has it.
+fn this_month() -> String {
+    let output = Command::new("date").arg("+%Y-%m").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn times_that_are_not_there_block_the_real_one_and_are_those_of_writing_here() {
+    const SOURCE: &str = "interceptors = i1\ninterceptors.i1.type = regex_extractor\ninterceptors.i1.regex = ^t=(\\\\S*)\n\
+                          interceptors.i1.serializers = s1\ninterceptors.i1.serializers.s1.name = timestamp\n";
+    let before = this_month();
+    let path = "hdfs.path = file://OUT/%Y-%m\nserializer = text\n";
+    let mut both = Both::start(
+        SOURCE,
+        &[
+            ("local", format!("{HDFS}{path}hdfs.useLocalTimeStamp = true\nhdfs.filePrefix = p%Y\n")),
+            ("missing", format!("{HDFS}{path}hdfs.batchSize = 1\n")),
+        ],
+    );
+    both.spool("lines", "t=1393677347250 of 2014\nno time\nt=soon no number\nt=1393677347250 again\n");
+    let complete = |files: &[File]| !files.is_empty() && files.iter().all(|(name, _)| !name.ends_with(".tmp"));
+    // One file, of now: its name would tell of a month that begins just now.
+    let local = both.until("local", complete).map(|files| texts(&files));
+    let lines = "t=1393677347250 of 2014\nno time\nt=soon no number\nt=1393677347250 again\n";
+    let now = this_month();
+    for files in &local {
+        assert_eq!(files.len(), 1, "{files:?}");
+        assert!([&before, &now].iter().any(|month| files[0].0.contains(&month[..4])), "{files:?}");
+        assert_eq!(files[0].1, lines);
+    }
+
+    // The event without a time is tried again and again, and what is behind it waits.
+    both.theirs.peer().until_log("Expected timestamp in the Flume event headers, but it was null");
+    until_true("ours has written all", || complete(&both.files("missing")[0]) && both.files("missing")[0].len() == 2);
+    until_true("Flume's is complete", || complete(&both.files("missing")[1]));
+    let tries = |both: &mut Both| both.theirs.peer().log().matches("Expected timestamp").count();
+    let so_far = tries(&mut both);
+    until_true("it is tried again", || tries(&mut both) > so_far);
+    let [ours, theirs] = both.files("missing").map(|files| {
+        files
+            .into_iter()
+            .map(|(name, content)| (name[..7].to_owned(), String::from_utf8(content).unwrap()))
+            .collect::<Vec<_>>()
+    });
+    let pair = |month: &str, text: &str| (month.to_owned(), text.to_owned());
+    let first = pair("2014-03", "t=1393677347250 of 2014\nt=1393677347250 again\n");
+    assert_eq!(ours[0], first);
+    assert!([&before, &now].contains(&&ours[1].0), "{ours:?}");
+    assert_eq!(ours[1].1, "no time\nt=soon no number\n");
+    assert_eq!(theirs, [pair("2014-03", "t=1393677347250 of 2014\n")]);
+    differs("hdfs-no-timestamp", ours, theirs);
+    assert!(!both.ours.process().lines_with("timestamp").is_empty(), "it is told");
+}
+
+#[test]
+fn files_are_rolled_by_time_as_those_of_the_real_one() {
+    let both = Both::start("", &[("roll", format!("{FILE_ROLL}sink.rollInterval = 1\nsink.serializer = text\n"))]);
+    both.spool("1", "one\n");
+    let contains =
+        |text: &'static str| move |files: &[File]| files.iter().any(|(_, content)| content == text.as_bytes());
+    both.until("roll", contains("one\n"));
+    // The real one shows that intervals pass.
+    let count = both.files("roll")[1].len();
+    until_true("three intervals are over", || both.files("roll")[1].len() >= count + 3);
+    both.spool("2", "two\nthree\n");
+    let [ours, theirs] = both.until("roll", contains("two\nthree\n"));
+    for files in [&ours, &theirs] {
+        assert_eq!(texts(files).iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["one\n", "two\nthree\n"]);
+    }
+    let empty = |files: &[File]| files.iter().any(|(_, content)| content.is_empty());
+    assert!(!empty(&ours), "{ours:?}");
+    differs("file-roll-empty-files", empty(&ours), empty(&theirs));
+}
