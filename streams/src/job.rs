@@ -231,6 +231,9 @@ fn budget_bytes(settings: &Settings, inputs: &[InputNode]) -> u64 {
     settings.memory_bytes - unreserved.min(half)
 }
 
+/// How long receivers of a job that has ended may take to tell their peers.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 type Ended = watch::Receiver<Option<Result<()>>>;
 
 fn spawn_driver(engine: Engine, hurry: StopToken, stop: StopToken, app_name: &str) -> Result<(JoinHandle<()>, Ended)> {
@@ -373,12 +376,20 @@ impl Job {
         let receivers = std::mem::take(&mut *self.receivers.lock());
         let mut ended = self.ended.clone();
         self.handle.block_on(async {
-            for receiver in receivers {
-                tokio::select! {
+            let all = async {
+                for receiver in receivers {
                     // One that panicked has nothing left to stop.
-                    _ = receiver => {}
-                    _ = ended.wait_for(Option::is_some) => {}
+                    let _ = receiver.await;
                 }
+            };
+            // Where nothing can be committed any more they have peers to tell so, but nothing to wait for.
+            let too_late = async {
+                let _ = ended.wait_for(Option::is_some).await;
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            tokio::select! {
+                () = all => {}
+                () = too_late => {}
             }
         });
         self.stop_engine.stop();

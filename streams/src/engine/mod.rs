@@ -143,6 +143,9 @@ impl Engine {
             if num_records > 0 {
                 failpoint::hit("batch.acknowledged")?;
             }
+        } else {
+            // The job ends: whoever is told so by the end of the blocks must not ask for more.
+            self.intake.close();
         }
         self.progress.computing.store(false, Ordering::SeqCst);
         if done.is_ok() {

@@ -110,6 +110,11 @@ impl Inbox {
         self.intake.budget.ask(0, bytes).await.unwrap_or_else(|_| Room::unbounded())
     }
 
+    /// Whether the job has ended: whatever comes gets a bad verdict.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.intake.state.lock().closed
+    }
+
     /// Room for what exists already, beyond the budget if need be.
     pub(crate) fn seize(&self, bytes: u64) -> Room {
         self.intake.budget.seize(0, bytes)

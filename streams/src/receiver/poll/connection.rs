@@ -176,7 +176,10 @@ impl Exchange<'_> {
                 }
                 room = ready(&mut reserving) => {
                     reserving = None;
-                    self.poll(room)?;
+                    // A job that has ended would refuse every answer, as fast as they come.
+                    if !inbox.is_closed() {
+                        self.poll(room)?;
+                    }
                 }
                 verdict = next_verdict(&mut self.verdicts) => {
                     if let Some((sequence_number, _)) = self.verdicts.pop_front() {
@@ -195,7 +198,7 @@ impl Exchange<'_> {
             true => self.polls.len() < self.most_polls,
             false => self.polls.is_empty() && self.verdicts.is_empty(),
         };
-        free && self.paused.is_none()
+        free && self.paused.is_none() && !self.cx.inbox.is_closed()
     }
 
     fn poll(&mut self, room: Room) -> Result<()> {

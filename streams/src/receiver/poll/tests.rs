@@ -137,6 +137,24 @@ fn parallelism_is_shared_out_and_every_connection_has_some() {
 }
 
 #[tokio::test]
+async fn a_job_that_has_ended_gives_back_what_it_held_and_asks_no_more() {
+    let channel = TestChannel::new();
+    channel.fill(0..10);
+    let agent = Agent::start(&channel).await;
+    let mut job = Job::start(&[agent.address], 100);
+    let blocks = job.blocks().await;
+    job.intake.close();
+    drop(blocks);
+    // The five questions that are open get the events again, one after the other.
+    channel.until(|stored| stored.asked == 0).await;
+    channel.until_waiting(10).await;
+    let received = job.status.counters().value(MetricName::EventReceivedCount);
+    assert!(received <= 10 * (1 + 5), "{received}");
+    job.stop().await;
+    channel.until_waiting(10).await;
+}
+
+#[tokio::test]
 async fn all_events_of_all_agents_arrive_once_with_their_names() {
     let channels = [TestChannel::of_incarnation(7, 70), TestChannel::of_incarnation(8, 1000)];
     channels[0].fill(0..2500);
