@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod memory;
 pub mod monitoring;
+pub mod overheard;
 pub mod peers;
 mod process;
 mod trace;

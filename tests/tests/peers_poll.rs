@@ -155,7 +155,8 @@ fn what_a_job_refuses_comes_again_out_of_the_spark_sink_of_the_tutorial() {
 
 /// The sink takes its first batch back while the job holds it.
 fn a_real_sink_that_lost_its_patience(version: Version) -> (Flume, Counts, WordCount) {
-    let mut flume = flume_that_waits(version, 1);
+    // Long enough for what comes again.
+    let mut flume = flume_that_waits(version, 4);
     let sent = once_each(load(&flume, "e", TWO_POLLS).finish());
     let job = WordCount::start_gated(Commits::Held, receiver(&[flume.port("spark")], 1));
     flume.peer().until_log(ROLLED_BACK);

@@ -18,8 +18,8 @@ const FAILOVER: &str =
 const BALANCE: &str = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
 /// Events that go through a chain.
 const MANY: usize = 100_000;
-/// Most events that come again when a hop between two foreign ones is killed: on each side of it, the batch that was stored
-/// and not yet answered for. They are other events, so no end can do better.
+/// Most events that come again when a hop is killed that is foreign to both of its neighbours: on either side the batch that
+/// was stored and not yet answered for, which are other events.
 const BOTH_SIDES: u64 = 2 * BATCH;
 
 /// From an avro source through a file channel to the avro source of the next agent.
