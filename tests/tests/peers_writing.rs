@@ -176,6 +176,22 @@ fn containers_of_every_codec_hold_the_same_events() {
 }
 
 #[test]
+fn a_codec_that_nobody_has_is_none_in_the_real_one_and_refused_here() {
+    let sink = |codec: &str| {
+        format!("{HDFS}hdfs.path = file://OUT\nserializer = avro_event\nserializer.compressionCodec = {codec}\n")
+    };
+    let both = Both::start("", &[("odd", sink("snapy")), ("fine", sink("snappy"))]);
+    both.spool("lines", "one\n");
+    both.until("fine", |files| container(files).is_some_and(|container| container.records.len() == 1));
+    let written = || both.files("odd").map(|files| container(&files).map(|container| container.codec));
+    until_true("Flume has written", || written()[1].is_some());
+    let [ours, theirs] = written();
+    assert_eq!([&ours, &theirs], [&None, &Some("null".to_owned())]);
+    differs("avro-serializer-codecs", ours, theirs);
+    both.ours.process().until("snapy");
+}
+
+#[test]
 fn datums_become_the_same_records_in_files_of_either_sink() {
     const CLASS: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
     let roll = |more: &str| format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = {CLASS}\n{more}");
