@@ -117,25 +117,25 @@ impl Drop for OurAgent {
 
 impl WordCount {
     /// Counts the words of what `receiver` brings.
-    pub fn start(receiver: impl Receiver + 'static) -> Self {
+    pub fn start(receiver: impl Receiver + Clone + 'static) -> Self {
         Self::start_over(|event| event.words().map(String::from).collect(), receiver)
     }
 
     /// Counts how often a line like `e17 100 bytes 3 headers` describes what `receiver` brings: how the body begins, up
     /// to a dot, how long it is, and how many headers there are that a [`millstream_testkit::peer::RpcLoad`] makes.
-    pub fn start_describing(receiver: impl Receiver + 'static) -> Self {
+    pub fn start_describing(receiver: impl Receiver + Clone + 'static) -> Self {
         Self::start_over(|event| vec![description(&event)], receiver)
     }
 
     /// Counts what `words` makes of each event that `receiver` brings.
-    pub fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + 'static) -> Self {
+    pub fn start_over(words: fn(Event) -> Vec<String>, receiver: impl Receiver + Clone + 'static) -> Self {
         let mut count = Self { dir: tempfile::tempdir().unwrap(), words, gate: Gate::default(), job: None };
         count.start_again(receiver);
         count
     }
 
     /// As [`Self::start`], the first batch being held or refused until [`Self::gate`] says otherwise.
-    pub fn start_gated(commits: Commits, receiver: impl Receiver + 'static) -> Self {
+    pub fn start_gated(commits: Commits, receiver: impl Receiver + Clone + 'static) -> Self {
         let words = |event: Event| event.words().map(String::from).collect();
         let mut count = Self { dir: tempfile::tempdir().unwrap(), words, gate: Gate::default(), job: None };
         count.gate.set(commits);
@@ -149,7 +149,19 @@ impl WordCount {
     }
 
     /// Starts it over what it left.
-    pub fn start_again(&mut self, receiver: impl Receiver + 'static) {
+    pub fn start_again(&mut self, receiver: impl Receiver + Clone + 'static) {
+        // A program that another test starts just now has the lock of a job that has ended, until it is that program.
+        until_true("nobody else has its directory", || match self.try_start(receiver.clone()) {
+            Ok(job) => {
+                self.job = Some(job);
+                true
+            }
+            Err(Error::InUse { .. }) => false,
+            Err(error) => panic!("{error}"),
+        });
+    }
+
+    fn try_start(&self, receiver: impl Receiver + 'static) -> millstream::Result<millstream::Job> {
         let mut ssc = StreamingContext::new("peers", Duration::from_millis(100));
         ssc.checkpoint(self.dir.path());
         let counts = ssc
@@ -161,7 +173,7 @@ impl WordCount {
         let totals = counts.update_state_by_key("totals", |new, old: Option<i64>| Some(old.unwrap_or(0) + new[0]));
         let table = Sqlite::upsert(self.database(), "word_counts");
         totals.save("counts", table.key("word", ColumnKind::Text).value("count", ColumnKind::I64));
-        self.job = Some(ssc.start().unwrap());
+        ssc.start()
     }
 
     /// What is counted so far, by the `sqlite3` shell.

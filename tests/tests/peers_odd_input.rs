@@ -30,20 +30,20 @@ fn odd_lines_to_netcat_are_the_events_of_the_real_one_but_for_bytes_that_are_no_
     let odd = [b"crlf\r\n\r\n\n", &b""[..], b"\n", "ünï \u{1f600} nul \0 x\n".as_bytes(), b"in\rside\n"];
     let [ours, theirs] = both.say("odd", &odd);
     assert_eq!(ours, theirs);
-    both.both_bring("odd", &["| crlf\\r", "| \\r", "| ", "| ", "| ünï \u{1f600} nul \0 x", "| in\\rside"]);
     // The last character that fits, and one that does not, of one, two, three and four bytes.
     let edges = ["1234567\n", "123456ü\n", "12345678\n", "1234567ü\n", "12345😀\n", "123456😀\n", "€€€€€€€€€\n"];
     let [ours, theirs] = both.say("edge", &edges.map(str::as_bytes));
     assert_eq!(ours, theirs);
-    both.both_bring("edge", &["| 1234567", "| 123456ü", "| 12345😀"]);
 
     // What comes behind it is read by both, so nothing of what came before is under way still.
     let answers = both.say("invalid", &[INVALID, b"last\n"]);
     assert_eq!(answers, [["OK\nOK\nOK\n", "OK\n"], ["", "OK\n"]]);
-    let [ours, theirs] = both.brings("invalid", &["| one", "| b\\xFFd \\xC3", "| next", "| last"], &["| last"]);
-    differs("netcat-encoding", ours, theirs);
     let answers = both.say("ascii", &[b"plain\ngr\xFCn\n", b"last\n"]);
     assert_eq!(answers, [["OK\nOK\n", "OK\n"], ["", "OK\n"]]);
+    both.both_bring("odd", &["| crlf\\r", "| \\r", "| ", "| ", "| ünï \u{1f600} nul \0 x", "| in\\rside"]);
+    both.both_bring("edge", &["| 1234567", "| 123456ü", "| 12345😀"]);
+    let [ours, theirs] = both.brings("invalid", &["| one", "| b\\xFFd \\xC3", "| next", "| last"], &["| last"]);
+    differs("netcat-encoding", ours, theirs);
     let [ours, theirs] = both.brings("ascii", &["| plain", "| gr\u{fffd}n", "| last"], &["| last"]);
     differs("netcat-encoding", ours, theirs);
 }
@@ -136,8 +136,15 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
         ];
         exact_agent(place, &sources)
     });
-    // No pattern matches these: the whole line is the body.
     both.say("bytes", &[b"<13>1 2020-05-04T10:11:12Z h b\xFFd \xC3\r\n<13>1 2020-05-04T10:11:12Z \xE4 host\n"]);
+    both.say("cut", &[b"<13>1 2020-05-04T10:11:12Z h whole\n<13>1 2020-05-04T10:11:12Z h cut off"]);
+    both.say("cut", &[b"<13>1 2020-05-04T10:11:12Z h whole\n"]);
+    both.say("fraction", &[b"<13>1 2020-05-04T10:11:12.5+02:00 h zone\n<13>1 2020-05-04T10:11:12.5Z h half\n"]);
+    both.say("earlier", &[b"<34>1 2020-05-04T10:11:12Z h first\nnothing matches\n"]);
+    both.say("nil", &[b"<13>- - nobody\n"]);
+    both.say("pattern", &[b"<13>1|2020-05-04T10:11:12Z|h|b\xFFd\n"]);
+    both.say("search", &[b"<13>1|2020-05-04T10:11:12Z|h|b\n<13>1|2020-05-04T10:11:12xZ|h|x\n"]);
+    // No pattern matches these: the whole line is the body.
     let head = "Facility=1 Severity=5 |";
     both.both_bring(
         "bytes",
@@ -148,14 +155,11 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
     );
 
     const WHOLE: &str = "Facility=1 Severity=5 host=h priority=13 timestamp=1588587072000 version=1 | whole";
-    both.say("cut", &[b"<13>1 2020-05-04T10:11:12Z h whole\n<13>1 2020-05-04T10:11:12Z h cut off"]);
-    both.say("cut", &[b"<13>1 2020-05-04T10:11:12Z h whole\n"]);
     const CUT: &str = "Facility=1 Severity=5 flume.syslog.status=Incomplete host=h priority=13 timestamp=1588587072000 \
                        version=1 | cut off";
     let [ours, theirs] = both.brings("cut", &[WHOLE, CUT, WHOLE], &[WHOLE, WHOLE]);
     differs("syslog-cut-off", ours, theirs);
 
-    both.say("fraction", &[b"<13>1 2020-05-04T10:11:12.5+02:00 h zone\n<13>1 2020-05-04T10:11:12.5Z h half\n"]);
     let head = "Facility=1 Severity=5 host=h priority=13 timestamp=15885";
     let [ours, theirs] = both.brings(
         "fraction",
@@ -164,7 +168,6 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
     );
     differs("syslog-zone", ours, theirs);
 
-    both.say("earlier", &[b"<34>1 2020-05-04T10:11:12Z h first\nnothing matches\n"]);
     const FIRST: &str = "Facility=4 Severity=2 host=h priority=34 timestamp=1588587072000 version=1 | first";
     let [ours, theirs] = both.brings(
         "earlier",
@@ -173,18 +176,15 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
     );
     differs("syslog-priority-stays", ours, theirs);
 
-    both.say("nil", &[b"<13>- - nobody\n"]);
     let head = "Facility=1 Severity=5 priority=13 |";
     let [ours, theirs] =
         both.brings("nil", &[&format!("{head} <13>- - nobody")], &[&format!("{head} <13>null null nobody")]);
     differs("syslog-keep-nil", ours, theirs);
 
-    both.say("pattern", &[b"<13>1|2020-05-04T10:11:12Z|h|b\xFFd\n"]);
     let head = "Facility=1 Severity=5 host=h priority=13 version=1 |";
     let [ours, theirs] = both.brings("pattern", &[&format!("{head} b\\xFFd")], &[&format!("{head} b\u{fffd}d")]);
     differs("syslog-no-text", ours, theirs);
 
-    both.say("search", &[b"<13>1|2020-05-04T10:11:12Z|h|b\n<13>1|2020-05-04T10:11:12xZ|h|x\n"]);
     let [ours, theirs] = both.brings("search", &[&format!("{head} b"), &format!("{head} x")], &[]);
     differs("syslog-search-alone", ours, theirs);
 }
@@ -210,7 +210,16 @@ fn odd_messages_to_many_ports_are_the_events_of_the_real_one_but_for_what_is_lis
     let event =
         |text: &str| format!("Facility=1 Priority=13 Severity=5 Version=1 host=h timestamp=1588587072000 | {text}");
 
+    let (date, millis) = a_quarter_ago();
     both.say("fine", &[message("ünï \u{1f600}\r").as_bytes(), b"<13>1 2020-05-04T10:11:12.5+02:00 h zone\n"]);
+    both.say("bytes", &[b"<13>1 2020-05-04T10:11:12Z h b\xFFd \xC3\n"]);
+    both.say("cut", &[format!("{}<13>1 2020-05-04T10:11:12Z h cut off", message("whole")).as_bytes()]);
+    both.say("cut", &[message("next").as_bytes()]);
+    both.say("old", &[format!("<13>{date} h old\n").as_bytes()]);
+    for (name, bad, _) in BAD {
+        both.say(name, &[&[message("before").as_bytes(), bad, b"\n", message("after").as_bytes()].concat()]);
+        both.say(name, &[message("next").as_bytes()]);
+    }
     both.both_bring(
         "fine",
         &[
@@ -219,29 +228,22 @@ fn odd_messages_to_many_ports_are_the_events_of_the_real_one_but_for_what_is_lis
         ],
     );
 
-    both.say("bytes", &[b"<13>1 2020-05-04T10:11:12Z h b\xFFd \xC3\n"]);
     let whole = "flume.syslog.status=Invalid | <13>1 2020-05-04T10:11:12Z h b\\xFFd \\xC3";
     let [ours, theirs] = both.brings("bytes", &[&event("b\\xFFd \\xC3")], &[whole]);
     differs("multiport-syslog-no-text", ours, theirs);
 
-    both.say("cut", &[format!("{}<13>1 2020-05-04T10:11:12Z h cut off", message("whole")).as_bytes()]);
-    both.say("cut", &[message("next").as_bytes()]);
     let incomplete = event("cut off").replace("Version=1", "Version=1 flume.syslog.status=Incomplete");
     let [ours, theirs] =
         both.brings("cut", &[&event("whole"), &incomplete, &event("next")], &[&event("whole"), &event("next")]);
     differs("syslog-cut-off", ours, theirs);
 
-    let (date, millis) = a_quarter_ago();
-    both.say("old", &[format!("<13>{date} h old\n").as_bytes()]);
     let [ours, theirs] = both.brought("old", 1, 1);
     assert_eq!(ours, [format!("Facility=1 Priority=13 Severity=5 host=h timestamp={millis} | old")]);
     let theirs_millis: i64 = theirs[0].split_once("timestamp=").unwrap().1.split(' ').next().unwrap().parse().unwrap();
     assert!(theirs_millis < 1_009_929_600_000, "before 2002: {theirs:?}");
     differs("multiport-syslog-years", ours, theirs);
 
-    for (name, bad, invalid) in BAD {
-        both.say(name, &[&[message("before").as_bytes(), bad, b"\n", message("after").as_bytes()].concat()]);
-        both.say(name, &[message("next").as_bytes()]);
+    for (name, _, invalid) in BAD {
         let (before, after, next) = (event("before"), event("after"), event("next"));
         let mut all = vec![before.as_str(), invalid, &after, &next];
         all.retain(|event| !event.is_empty());
@@ -288,7 +290,6 @@ fn odd_requests_to_http_are_answered_as_by_the_real_one_but_for_what_is_listed()
         b"\r\n[{\"body\":\"\\ud83d\\ude00 \\u0000 \\r\\n\"}]\r\n",
     ];
     assert_eq!(say("json", &bodies), [[200; 3]; 2]);
-    both.both_bring("json", &["| b\u{fffd}d \u{fffd}", "| marked", "| \u{1f600} \0 \\r\\n"]);
 
     let bodies: [&[u8]; 6] = [
         br#"[/* comment */{"body":"commented"}]"#,
@@ -299,24 +300,26 @@ fn odd_requests_to_http_are_answered_as_by_the_real_one_but_for_what_is_listed()
         br#"[{"body":"plain"}]"#,
     ];
     assert_eq!(say("lenient", &bodies), [[400, 400, 400, 400, 400, 200], [200, 200, 200, 200, 500, 200]]);
-    let lenient = ["| commented", "| unquoted", "| single", "| semicolon", "| plain"];
-    let [ours, theirs] = both.brings("lenient", &["| plain"], &lenient);
-    differs("http-lenient-json", ours, theirs);
 
     let bodies: [&[u8]; 2] = [b"[{\"body\":\"\\ud83d lone\"}]", br#"[{"body":"plain"}]"#];
     assert_eq!(say("half", &bodies), [[400, 200], [200, 200]]);
-    let [ours, theirs] = both.brings("half", &["| plain"], &["| ? lone", "| plain"]);
-    differs("http-half-characters", ours, theirs);
 
     let bodies: [&[u8]; 2] = [br#"[{"headers":{"a":null},"body":"x"}]"#, br#"[{"body":"plain"}]"#];
     assert_eq!(say("null", &bodies), [[400, 200], [200, 200]]);
-    both.theirs.peer().until_log("of map in map in field headers of Event");
-    let [ours, theirs] = both.brings("null", &["| plain"], &[]);
-    differs("http-null-header", ours, theirs);
 
     let (utf8, capitals) = ("text/plain; charset=utf-8", "text/plain; charset=UTF-8");
     let answers = both.say("blob", &[&request(utf8, b"b\xFFd \xC3\r\n"), &request(capitals, b"")]);
     assert_eq!(statuses(answers), [[200; 2]; 2]);
+
+    both.both_bring("json", &["| b\u{fffd}d \u{fffd}", "| marked", "| \u{1f600} \0 \\r\\n"]);
+    let lenient = ["| commented", "| unquoted", "| single", "| semicolon", "| plain"];
+    let [ours, theirs] = both.brings("lenient", &["| plain"], &lenient);
+    differs("http-lenient-json", ours, theirs);
+    let [ours, theirs] = both.brings("half", &["| plain"], &["| ? lone", "| plain"]);
+    differs("http-half-characters", ours, theirs);
+    both.theirs.peer().until_log("of map in map in field headers of Event");
+    let [ours, theirs] = both.brings("null", &["| plain"], &[]);
+    differs("http-null-header", ours, theirs);
     let [body, empty] = ["b\\xFFd \\xC3\\r\\n", ""];
     let event = |content_type: &str, body: &str| format!("Content-Type={content_type} | {body}");
     let [ours, theirs] = both.brings(

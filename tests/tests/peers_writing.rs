@@ -120,9 +120,11 @@ fn container(files: &[File]) -> Option<Container> {
     let reader = Reader::new(&**content).ok().filter(|_| !name.ends_with(".tmp"))?;
     let schema = reader.writer_schema().canonical_form();
     let records = reader.collect::<Result<_, _>>().ok()?;
-    let at = content.windows(10).position(|window| window == b"avro.codec")? + 10;
-    // Its length is written doubled.
-    let codec = &content[at + 1..][..usize::from(content[at] / 2)];
+    // Its length is written doubled; none at all means that nothing is compressed.
+    let codec = match content.windows(10).position(|window| window == b"avro.codec") {
+        Some(at) => &content[at + 11..][..usize::from(content[at + 10] / 2)],
+        None => b"null",
+    };
     Some(Container { schema, codec: String::from_utf8_lossy(codec).into_owned(), records })
 }
 
