@@ -1,6 +1,6 @@
 //! Sources beside Flume's own: the same properties, the same bytes on their ports, answers and events compared.
 //!
-//! Where we differ on purpose, the tests assert just that, or the input stays away from it.
+//! Odd input, and most of where we differ on purpose: `peers_odd_input.rs` and `peers_odd_files.rs`.
 //!
 //! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]

@@ -1,6 +1,6 @@
 //! Interceptors, selectors and serializers beside Flume's own: the same properties, the same input, the outputs compared.
 //!
-//! Where we differ on purpose, the input stays away from it.
+//! Odd bodies and headers, and where we differ on purpose: `peers_odd_stages.rs`.
 //!
 //! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 use millstream_tests::written::avro_events;
@@ -90,7 +90,14 @@ fn event(line: &str) -> Event {
 /// Runs both; gives what both have written, which must be equal, once each has `events` in all.
 #[track_caller]
 fn side_by_side(lines: &str, stages: &str, events: usize) -> Written {
-    let [ours, theirs] = both(lines, stages, events);
+    equal(both(lines, stages, events))
+}
+
+/// What both have written, which must be equal but for the order in which events with headers came.
+#[track_caller]
+fn equal([mut ours, mut theirs]: [Written; 2]) -> Written {
+    ours.with_headers.sort();
+    theirs.with_headers.sort();
     assert_eq!(ours, theirs, "ours is left, Flume's is right");
     ours
 }
@@ -108,10 +115,7 @@ fn both(lines: &str, stages: &str, events: usize) -> [Written; 2] {
     });
     ours.stop();
     theirs.stop();
-    let (mut ours, mut theirs) = (Written::of(ours.place()), Written::of(theirs.place()));
-    // Of one batch, Flume puts those events last for which the channel is optional.
-    ours.with_headers.sort();
-    theirs.with_headers.sort();
+    let (ours, theirs) = (Written::of(ours.place()), Written::of(theirs.place()));
     assert_eq!([ours.events(), theirs.events()], [events; 2], "{ours:?} {theirs:?}");
     [ours, theirs]
 }
@@ -171,7 +175,15 @@ a1.sources.r1.selector.optional.WARN = c2\n";
 #[test]
 fn every_interceptor_the_multiplexing_selector_and_every_serializer_do_what_flume_does() {
     // c1: 2 errors; c2: 2 warnings and 1 info; c3: 2 errors, 4 others.
-    let written = side_by_side(LINES, STAGES, 11);
+    let both = both(LINES, STAGES, 11);
+    let levels = |written: &Written| -> Vec<String> {
+        written.with_headers.iter().map(|(headers, _)| headers["level"].clone()).collect()
+    };
+    // For c2, INFO is optional.
+    let [ours, theirs] = both.each_ref().map(levels);
+    assert_eq!([&ours[..], &theirs], [["WARN", "INFO", "WARN"], ["WARN", "WARN", "INFO"]]);
+    differs("multiplexing-order", ours, theirs);
+    let written = equal(both);
     assert_eq!(written.texts.len(), 2);
     assert_eq!(written.with_headers.len(), 3);
     assert_eq!(written.records.len(), 6);
@@ -233,6 +245,7 @@ fn the_interceptors_do_what_flume_does_with_headers_that_are_there() {
     let [mut ours, mut theirs] = both(LINES, OTHER_STAGES, 15);
     for written in [&mut ours, &mut theirs] {
         written.texts.sort();
+        written.with_headers.sort();
         for (headers, _) in written.with_headers.iter_mut().chain(&mut written.records) {
             let when = headers.insert("when".to_owned(), "now".to_owned());
             assert!(when.unwrap().parse::<u64>().unwrap() > 1_500_000_000_000);

@@ -1,9 +1,10 @@
 //! What file_roll and hdfs write beside Flume's own, on directories of this machine: serializers, codecs, local time, rolling
-//! by time, times that are not there.
+//! by time, times that are odd or not there.
 //!
 //! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -284,6 +285,62 @@ fn times_that_are_not_there_block_the_real_one_and_are_those_of_writing_here() {
     assert_eq!(theirs, [pair("2014-03", "t=1393677347250 of 2014\n")]);
     differs("hdfs-no-timestamp", ours, theirs);
     assert!(!both.ours.process().lines_with("timestamp").is_empty(), "it is told");
+}
+
+/// Directories, and the text of the files in each.
+fn directories(files: &[File]) -> Vec<(String, String)> {
+    let mut directories = BTreeMap::<String, String>::new();
+    for (name, content) in files {
+        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        directories.entry(directory.to_owned()).or_default().push_str(str::from_utf8(content).unwrap());
+    }
+    directories.into_iter().collect()
+}
+
+#[test]
+fn odd_times_and_headers_lead_where_those_of_the_real_one_lead_but_for_what_is_listed() {
+    const SOURCE: &str = "interceptors = i1\ninterceptors.i1.type = regex_extractor\ninterceptors.i1.regex = ^(\\\\d+) (\\\\S+)\n\
+                          interceptors.i1.serializers = s1 s2\ninterceptors.i1.serializers.s1.name = timestamp\n\
+                          interceptors.i1.serializers.s2.name = host\n";
+    let sink = |path: &str, more: &str| {
+        format!("{HDFS}hdfs.path = file://OUT/{path}\nserializer = text\nhdfs.batchSize = 1\n{more}")
+    };
+    let both = Both::start(
+        SOURCE,
+        &[
+            ("years", sink("%Y", "")),
+            ("rounded", sink("%Y", "hdfs.round = true\nhdfs.roundValue = 10\n")),
+            ("hosts", sink("in/%{host}", "")),
+            ("zone", sink("%H", "hdfs.timeZone = Nowhere/Never\n")),
+        ],
+    );
+    let [fine, zero, far, up] = ["1393677347250 fine\n", "0 zero\n", "253402387200000 far\n", "1393677347251 ..\n"];
+    both.spool("lines", [fine, zero, far, up].concat());
+    let brings = |sink: &str, ours: &[(&str, &str)], theirs: &[(&str, &str)]| {
+        let there = |index: usize, wanted: &[(&str, &str)]| {
+            let owned = wanted.iter().map(|(directory, text)| ((*directory).to_owned(), (*text).to_owned()));
+            let wanted: Vec<(String, String)> = owned.collect();
+            until_true(&format!("{sink} has {wanted:?}"), || directories(&both.files(sink)[index]) == wanted);
+        };
+        there(0, ours);
+        there(1, theirs);
+        both.files(sink).map(|files| directories(&files))
+    };
+    let of_2014 = [fine, up].concat();
+    let here = [("1970", zero), ("2014", &of_2014), ("9999", far)];
+    let [ours, theirs] = brings("years", &here, &[("10000", far), ("1970", zero), ("2014", &of_2014)]);
+    differs("hdfs-year-9999", ours, theirs);
+    let [ours, theirs] = brings("rounded", &here, &[("2014", fine)]);
+    differs("hdfs-round-before-1970", ours, theirs);
+    let [ours, theirs] = brings(
+        "hosts",
+        &[("in/%2E%2E", up), ("in/far", far), ("in/fine", fine), ("in/zero", zero)],
+        &[("", up), ("in/far", far), ("in/fine", fine), ("in/zero", zero)],
+    );
+    differs("hdfs-headers-in-paths", ours, theirs);
+    let [ours, theirs] = brings("zone", &[], &[("00", &[zero, far].concat()), ("12", &of_2014)]);
+    differs("hdfs-time-zone", ours, theirs);
+    both.ours.process().until("Nowhere/Never");
 }
 
 #[test]
