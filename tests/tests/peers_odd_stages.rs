@@ -7,6 +7,9 @@
 use millstream_testkit::peer::{Place, differs};
 use millstream_tests::beside::{Both, exact_agent};
 
+/// A source, the bodies that it gets, and the events that both bring.
+type Same<'a> = (&'a str, &'a [&'a [u8]], &'a [&'a str]);
+
 /// Bodies as they are, each a request.
 const BLOB: &str = "type = http\nbind = 127.0.0.1\nhandler = org.apache.flume.sink.solr.morphline.BlobHandler\n";
 
@@ -63,7 +66,7 @@ fn odd_bodies_and_headers_are_changed_as_by_the_real_one_but_for_what_is_listed(
     assert_eq!(answers, [["200"; 4], ["200", "500", "500", "500"]]);
     assert_eq!(say(&both, "groups", &[b"a", b"b"]), [["200"; 2]; 2]);
     say(&both, "replace", &[b"a", b"a\r\n", b"x\xFF", b"b\xFFd", b"", b"x a", b"\xC3a"]);
-    let same: [(&str, &[&[u8]], &[&str]); 4] = [
+    let same: [Same<'_>; 4] = [
         ("latin", &[b"caf\xE9 \x80", "café".as_bytes(), b"\x80\xFF"], &["| cafE \\x80", "| café", "| \\x80\\xFF"]),
         (
             "filter",
