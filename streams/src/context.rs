@@ -97,8 +97,8 @@ impl StreamingContext {
         self
     }
 
-    /// How long a stop waits for outputs that cannot apply, 10 s unless set. What they lack is in the log and is applied
-    /// at the next start.
+    /// How long a stop waits for outputs that cannot apply, and for a commit log that cannot be written, 10 s unless set. What
+    /// outputs lack is in the log and is applied at the next start; what was not committed comes again.
     pub fn stop_timeout(&mut self, timeout: Duration) -> &mut Self {
         self.settings.stop_timeout = timeout;
         self

@@ -96,6 +96,7 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
     let (log_id, epoch) = (log.id(), log.epoch());
     let slowest_output = Box::new(replicas.slowest());
     let listeners = Listeners { status: Arc::clone(&status), others: listeners.into() };
+    let (hurry, hurried) = stop_token();
     let engine = Engine {
         stages: stages.into(),
         outputs,
@@ -110,11 +111,11 @@ pub(crate) fn start(context: StreamingContext) -> Result<Job> {
         status: driver_status,
         progress: Arc::clone(&progress),
         stop_timeout: settings.stop_timeout,
+        hurry: hurried,
         handle: handle.clone(),
     };
-    let ((stop_receivers, receivers_stop), (hurry, hurry_token), (stop_engine, engine_stop)) =
-        (stop_token(), stop_token(), stop_token());
-    let (driver, ended) = spawn_driver(engine, hurry_token, engine_stop, &settings.app_name)?;
+    let ((stop_receivers, receivers_stop), (stop_engine, engine_stop)) = (stop_token(), stop_token());
+    let (driver, ended) = spawn_driver(engine, engine_stop, &settings.app_name)?;
     let context = |inbox, status, stream: usize| {
         let directory = checkpoint.join(RECEIVERS_DIR).join(stream.to_string()).into();
         ReceiverContext { inbox, status, stop: receivers_stop.clone(), directory, disk: Arc::clone(&settings.disk) }
@@ -236,12 +237,12 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 type Ended = watch::Receiver<Option<Result<()>>>;
 
-fn spawn_driver(engine: Engine, hurry: StopToken, stop: StopToken, app_name: &str) -> Result<(JoinHandle<()>, Ended)> {
+fn spawn_driver(engine: Engine, stop: StopToken, app_name: &str) -> Result<(JoinHandle<()>, Ended)> {
     let (sender, ended) = watch::channel(None);
     let status = Arc::clone(&engine.status);
     let name = app_name.to_owned();
     let spawned = std::thread::Builder::new().name("driver".into()).spawn(move || {
-        let drive = std::panic::AssertUnwindSafe(|| engine.drive(hurry, stop));
+        let drive = std::panic::AssertUnwindSafe(|| engine.drive(stop));
         let outcome = std::panic::catch_unwind(drive).unwrap_or_else(|_| {
             let message = "the driver panicked; its text is above".to_owned();
             Err(Error::Panicked { place: format!("job {name:?}"), message })

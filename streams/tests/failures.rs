@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Table, context, counts, named, totals, until};
-use millstream_core::{Batch, State};
+use millstream_core::{Batch, Fut, State};
 use millstream_io::ManualClock;
+use millstream_streams::receiver::{Receiver, ReceiverContext};
 use millstream_streams::{Job, StreamingContext};
 use millstream_testkit::FakeDisk;
 use parking_lot::Mutex;
@@ -139,6 +140,45 @@ fn a_full_disk_holds_the_batch_back_and_it_is_committed_once_there_is_room() {
     verdict.blocking_recv().unwrap();
     job.stop().unwrap();
     assert_eq!(table.rows(), counts(&[("a", 1), ("b", 1)]));
+}
+
+/// Brings one batch once the disk is full, and stays until it has its verdict.
+struct Once {
+    batch: Option<Batch>,
+    disk: FakeDisk,
+    committed: Arc<Mutex<Option<bool>>>,
+}
+
+impl Receiver for Once {
+    fn run(&mut self, cx: ReceiverContext) -> Fut<'_, millstream_core::Result<()>> {
+        Box::pin(async move {
+            if let Some(batch) = self.batch.take() {
+                let room = cx.inbox.reserve(100).await;
+                self.disk.set_capacity(Some(self.disk.used()));
+                let committed = cx.inbox.push(vec![batch], &[], room).await;
+                *self.committed.lock() = Some(committed.is_ok());
+            }
+            cx.stop.clone().stopped().await;
+            Ok(())
+        })
+    }
+}
+
+#[test]
+fn a_stop_while_the_disk_is_full_ends_in_its_time_and_acknowledges_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, committed) = (FakeDisk::new(), Arc::new(Mutex::new(None)));
+    let mut ssc = context(dir.path());
+    ssc.disk(Arc::new(disk.clone())).stop_timeout(Duration::from_millis(100));
+    let once = Once { batch: Some(named(&["a b"], 0)), disk, committed: Arc::clone(&committed) };
+    totals(&ssc.receiver_stream("lines", once)).save("table", Table::default());
+    let job = ssc.start().unwrap();
+    let driver = job.status().components().into_iter().find(|component| component.kind == "job").unwrap();
+    until("told", || driver.last_error().is_some_and(|error| error.contains("disk full")));
+    assert_eq!(*committed.lock(), None);
+    let error = job.stop().unwrap_err().to_string();
+    assert!(error.contains("disk full"), "{error}");
+    assert_eq!(*committed.lock(), Some(false));
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) status: Arc<ComponentStatus>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop_timeout: Duration,
+    /// The job is to end: batches no longer wait for their time, nor without end for a disk.
+    pub(crate) hurry: StopToken,
     /// For waiting: the driver is a thread of its own, so that computing and committing may block.
     pub(crate) handle: Handle,
 }
@@ -75,6 +77,14 @@ struct Outcome {
     batch: Option<u64>,
 }
 
+/// With a batch that cannot be committed.
+struct Patience {
+    /// Until the next try.
+    pause: Duration,
+    /// When it ends, once the job is asked to stop.
+    ends: Option<Duration>,
+}
+
 enum Wake {
     Stop,
     Applied,
@@ -84,23 +94,22 @@ enum Wake {
 // === impl Engine ===
 
 impl Engine {
-    /// Runs batches until `stop`, then what has arrived, and closes the log. After `hurry` a batch no longer waits for
-    /// its time.
+    /// Runs batches until `stop`, then what has arrived, and closes the log.
     ///
     /// # Errors
     /// That after which the job cannot go on. Nothing is lost: what was not committed was not acknowledged.
-    pub(crate) fn drive(mut self, hurry: StopToken, mut stop: StopToken) -> Result<()> {
-        let driven = self.run(&hurry, &mut stop);
+    pub(crate) fn drive(mut self, mut stop: StopToken) -> Result<()> {
+        let driven = self.run(&mut stop);
         self.intake.close();
         let closed = self.finish();
         driven.and(closed)
     }
 
-    fn run(&mut self, hurry: &StopToken, stop: &mut StopToken) -> Result<()> {
+    fn run(&mut self, stop: &mut StopToken) -> Result<()> {
         self.status.ready();
         self.listeners.tell(|listener| listener.on_streaming_started());
         loop {
-            let Self { replicas, timer, intake, handle, .. } = self;
+            let Self { replicas, timer, intake, handle, hurry, .. } = self;
             let wake = handle.block_on(async {
                 tokio::select! {
                     biased;
@@ -159,7 +168,7 @@ impl Engine {
     fn process(&mut self, input: Input, due: Due, completion: &Arc<Completion>, stop: &mut StopToken) -> Result<()> {
         let mut poison: Vec<Poison> = Vec::new();
         let mut work = vec![(input, TRIES)];
-        let mut pause = LEAST_PAUSE;
+        let mut patience = Patience { pause: LEAST_PAUSE, ends: None };
         loop {
             let (input, tries) = match work.pop() {
                 Some(next) => next,
@@ -172,14 +181,14 @@ impl Engine {
                         poison.clear();
                     }
                     completion.computed(outcome.batch, &outcome.stages);
-                    pause = LEAST_PAUSE;
+                    patience.pause = LEAST_PAUSE;
                     continue;
                 }
                 Err(error) => error,
             };
             self.status.failed(&error);
             if !is_the_programs(&error) {
-                self.wait_out(&error, &mut pause, stop)?;
+                self.wait_out(&error, &mut patience, stop)?;
                 work.push((input, tries));
             } else if tries > 1 {
                 tracing::warn!(%error, events = input.events(), "batch failed, will try again");
@@ -203,7 +212,7 @@ impl Engine {
                     Ok(batch) => completion.computed(Some(batch), &[]),
                     Err(error) => {
                         self.status.failed(&error);
-                        self.wait_out(&error, &mut pause, stop)?;
+                        self.wait_out(&error, &mut patience, stop)?;
                         continue;
                     }
                 }
@@ -311,12 +320,18 @@ impl Engine {
         let _ = failpoint::hit("output.noted");
     }
 
-    /// Waits before the same batch is tried again.
-    fn wait_out(&self, error: &Error, pause: &mut Duration, stop: &mut StopToken) -> Result<()> {
+    /// Waits before the same batch is tried again. A job that is asked to stop tries as long as its outputs may take: what it
+    /// does not commit is not acknowledged, and comes again.
+    fn wait_out(&self, error: &Error, patience: &mut Patience, stop: &mut StopToken) -> Result<()> {
         let Reaction::Retry { after } = error.reaction() else { return Err(error.clone()) };
+        let now = self.clock.monotonic();
+        if self.hurry.is_stopped() && *patience.ends.get_or_insert(now + self.stop_timeout) <= now {
+            tracing::error!(%error, "batch not committed, the job stops without it; its events come again");
+            return Err(error.clone());
+        }
         tracing::warn!(%error, "batch not committed, will try again");
-        let until = self.clock.monotonic() + after.max(*pause);
-        *pause = (*pause * 2).min(MOST_PAUSE);
+        let until = now + after.max(patience.pause);
+        patience.pause = (patience.pause * 2).min(MOST_PAUSE);
         self.handle.block_on(async {
             tokio::select! {
                 () = self.clock.sleep_until(until) => Ok(()),
