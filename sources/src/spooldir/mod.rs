@@ -30,9 +30,9 @@ mod listing;
 mod schema_type;
 #[cfg(test)]
 mod tests;
+mod told;
 mod tracker;
 
-use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +52,7 @@ use completing::{Completed, Completing, Markers, Way};
 use following::{Following, Reading, Step};
 use format::{DESERIALIZERS, Format};
 use listing::{Listing, Order};
+use told::Told;
 use tracker::{Tracker, is_same};
 
 /// The declaration.
@@ -152,17 +153,6 @@ struct SpoolDir {
     completing: Completing,
     poll_delay: Duration,
     max_backoff: Duration,
-}
-
-/// The files that cannot be dealt with and were told about.
-#[derive(Debug, Default)]
-struct Told {
-    /// Not opened; tried again at every look.
-    refused: HashSet<PathBuf>,
-    /// By origin: read as far as it goes, and could not be renamed. Not touched again.
-    stuck: HashSet<Arc<str>>,
-    /// The directory cannot be listed.
-    unlisted: bool,
 }
 
 /// The running source.
@@ -434,46 +424,6 @@ impl Spooling {
         blocking(&self.cx, move || tracker.lock().finish(&path)).await?;
         self.window.retire(&self.cx, origin).await?;
         Ok(true)
-    }
-}
-
-// === impl Told ===
-
-impl Told {
-    /// The files listed; a failed listing is told once, and the next look tries again.
-    fn listed(&mut self, cx: &SourceContext, scanned: Result<Vec<PathBuf>>) -> Vec<PathBuf> {
-        match scanned {
-            Ok(files) => {
-                if std::mem::take(&mut self.unlisted) {
-                    tracing::info!("spool directory is back");
-                }
-                self.refused.retain(|path| path.symlink_metadata().is_ok());
-                files
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.unlisted, true) {
-                    tracing::warn!(%error, "spool directory cannot be listed; bring it back, it goes on by itself");
-                    cx.status.count(MetricName::EventReadFail, 1);
-                    cx.status.failed(&error);
-                }
-                Vec::new()
-            }
-        }
-    }
-
-    fn refused(&mut self, cx: &SourceContext, path: PathBuf, error: &Error) {
-        if self.refused.insert(path) {
-            tracing::warn!(%error, "file may not be read; permit it, it is tried again at every look");
-            cx.status.count(MetricName::EventReadFail, 1);
-            cx.status.failed(error);
-        }
-    }
-
-    fn stuck(&mut self, cx: &SourceContext, origin: Arc<str>, error: &Error, state: &str) {
-        tracing::warn!(%error, state, "file left as it is; permit renaming it and restart the source");
-        cx.status.count(MetricName::GenericProcessingFail, 1);
-        cx.status.failed(error);
-        self.stuck.insert(origin);
     }
 }
 
