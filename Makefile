@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help tools demo test check torture bench bench-peers dist clean
+.PHONY: help tools demo test check torture soak bench bench-peers dist clean
 # Where rustup puts cargo, also before a new shell knows of it.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
@@ -11,12 +11,15 @@ ARGS ?=
 MODE ?= poll
 # Percent of the rounds of a full run.
 TORTURE ?= 100
+# How long a soak lasts.
+SOAK_SECONDS ?= 3600
 
 help:
 	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (also: make demo MODE=push, make demo ARGS=--help)'
 	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
 	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
 	@echo 'make torture breaks everything around an agent, for a quarter of an hour, and writes a report (less of it: make torture TORTURE=10, in percent)'
+	@echo 'make soak    breaks everything around two agents, for an hour, and writes a report of what is lost and of what grows'
 	@echo 'make bench   measures whole runs; make bench-peers does so beside the real Flume'
 	@echo 'make dist    makes a tarball with the layout of Flume, and a Debian package, in target/dist'
 	@echo 'make clean   removes what was built, and what the demo counted'
@@ -43,6 +46,9 @@ check: tools
 
 torture: tools
 	TORTURE=$(TORTURE) TORTURE_REPORT=$(CURDIR)/docs/reliability/torture-$$(date -u +%F).md cargo test -p millstream-tests --test torture
+
+soak: tools
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_REPORT=$(CURDIR)/docs/reliability/soak-$$(date -u +%F).md cargo test -p millstream-tests --test torture -- soak::two_agents --nocapture
 
 bench: tools
 	cargo build --release -p millstream-cli -p millstream-benches

@@ -116,6 +116,11 @@ impl Dice {
         (z ^ (z >> 31)) % bound
     }
 
+    /// Picks one of `these`, which are at least one.
+    pub fn one_of<'a, T>(&mut self, these: &'a [T]) -> &'a T {
+        &these[self.below(these.len() as u64) as usize]
+    }
+
     /// Says yes in `percent` of 100 cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

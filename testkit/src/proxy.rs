@@ -12,8 +12,15 @@ use tokio::task::JoinSet;
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
-    cuts: watch::Sender<u32>,
+    state: watch::Sender<Link>,
     _running: JoinSet<()>,
+}
+
+/// What is done to links.
+#[derive(Debug, Clone, Copy, Default)]
+struct Link {
+    cuts: u32,
+    down: bool,
 }
 
 // === impl Proxy ===
@@ -23,14 +30,19 @@ impl Proxy {
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let cuts = watch::Sender::new(0);
-        let seen = cuts.clone();
+        let state = watch::Sender::new(Link::default());
+        let seen = state.clone();
         let mut running = JoinSet::new();
         running.spawn(async move {
             let mut links = JoinSet::new();
             loop {
                 let (mut near, _) = listener.accept().await.unwrap();
+                // Those that ended.
+                while links.try_join_next().is_some() {}
                 let mut cut = seen.subscribe();
+                if cut.borrow().down {
+                    continue;
+                }
                 links.spawn(async move {
                     let Ok(mut far) = TcpStream::connect(target).await else { return };
                     tokio::select! {
@@ -40,11 +52,16 @@ impl Proxy {
                 });
             }
         });
-        Self { address, cuts, _running: running }
+        Self { address, state, _running: running }
     }
 
     /// Cuts every link there is now.
     pub fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+        self.state.send_modify(|link| link.cuts += 1);
+    }
+
+    /// Takes the link down, with all that is on it, or brings it up again.
+    pub fn down(&self, down: bool) {
+        self.state.send_modify(|link| link.down = down);
     }
 }

@@ -51,9 +51,15 @@ impl Faults {
     /// Lets `calls` below the channel of `rig` fail.
     pub fn command(&self, rig: &Rig, calls: &str, error: i32, more: &[(&str, &str)]) -> Command {
         let mut command = rig.command(&[]);
-        command.env("LD_PRELOAD", self.dir.path().join("faults.so")).env("FAULT_BELOW", rig.store(""));
-        command.env("FAULT_CALLS", calls).env("FAULT_ERROR", error.to_string()).envs(more.iter().copied());
+        self.attach(&mut command, &rig.store(""), calls, error);
+        command.envs(more.iter().copied());
         command
+    }
+
+    /// Lets `calls` below a directory fail.
+    pub fn attach(&self, command: &mut Command, below: &Path, calls: &str, error: i32) {
+        command.env("LD_PRELOAD", self.dir.path().join("faults.so")).env("FAULT_BELOW", below);
+        command.env("FAULT_CALLS", calls).env("FAULT_ERROR", error.to_string());
     }
 
     /// Made when the first call fails.

@@ -15,4 +15,5 @@ mod oracle;
 mod power;
 mod report;
 mod rig;
+mod soak;
 mod surgery;

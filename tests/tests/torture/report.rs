@@ -92,12 +92,12 @@ fn percent() -> Option<u64> {
     number("TORTURE")
 }
 
-fn number(variable: &str) -> Option<u64> {
+pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
 /// The day of a time since 1970, as it is written.
-fn date(since: Duration) -> String {
+pub fn date(since: Duration) -> String {
     // Days of eras of 400 years, which begin on the first of March.
     let days = since.as_secs() / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

@@ -180,11 +180,7 @@ impl Rig {
 
     /// Where the events of the channel are, once no agent has it.
     pub fn ledger(&self) -> Value {
-        let output = Command::new(millstream()).arg("audit").arg(&self.store).args(["--output", "json"]).output();
-        let output = output.unwrap();
-        // It ends with another code where something is lost.
-        let ledger = serde_json::from_slice::<Value>(&output.stdout);
-        ledger.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))["channels"][0].clone()
+        ledger(&self.store)
     }
 
     /// Fills the channel with some events that nobody takes, and ends the agent. The producers pause.
@@ -198,4 +194,13 @@ impl Rig {
         self.producers.send_to(None);
         self.peer.refuse(0);
     }
+}
+
+/// Where the events of the channel in `store` are, once no agent has it.
+pub fn ledger(store: &Path) -> Value {
+    let output = Command::new(millstream()).arg("audit").arg(store).args(["--output", "json"]).output();
+    let output = output.unwrap();
+    // It ends with another code where something is lost.
+    let ledger = serde_json::from_slice::<Value>(&output.stdout);
+    ledger.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))["channels"][0].clone()
 }
