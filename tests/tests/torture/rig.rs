@@ -180,7 +180,7 @@ impl Rig {
 
     /// Where the events of the channel are, once no agent has it.
     pub fn ledger(&self) -> Value {
-        ledger(&self.store)
+        ledger(millstream(), &self.store)
     }
 
     /// Fills the channel with some events that nobody takes, and ends the agent. The producers pause.
@@ -197,8 +197,8 @@ impl Rig {
 }
 
 /// Where the events of the channel in `store` are, once no agent has it.
-pub fn ledger(store: &Path) -> Value {
-    let output = Command::new(millstream()).arg("audit").arg(store).args(["--output", "json"]).output();
+pub fn ledger(program: &Path, store: &Path) -> Value {
+    let output = Command::new(program).arg("audit").arg(store).args(["--output", "json"]).output();
     let output = output.unwrap();
     // It ends with another code where something is lost.
     let ledger = serde_json::from_slice::<Value>(&output.stdout);

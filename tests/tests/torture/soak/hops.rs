@@ -24,6 +24,8 @@ use crate::rig::ledger;
 pub const BATCH: u64 = 100;
 /// Some 2,000 events a second.
 const LOAD: Load = Load { most_events: 40, pace: Duration::from_millis(20) };
+/// Ten times as many, and more.
+const BURST: Load = Load { most_events: 500, pace: Duration::from_millis(10) };
 /// Between two looks at what arrived.
 const LOOK: Duration = Duration::from_millis(50);
 /// At descriptors.
@@ -143,13 +145,13 @@ impl Hops {
     /// Has the producers send to the first agent.
     fn announce(&mut self) {
         self.front.until("agent is ready");
-        let told = self.front.until("avro source listens");
+        let told = self.front.until("a1.sources.r1\"}: millstream_sources::avro: avro source listens");
         let port = told.rsplit(':').next().unwrap().trim().parse().unwrap();
         self.producers.send_to(Some(port));
     }
 
     pub fn burst(&self, burst: bool) {
-        let load = if burst { Load { most_events: 2_000, pace: Duration::from_millis(2) } } else { LOAD };
+        let load = if burst { BURST } else { LOAD };
         self.producers.load(Some(load));
     }
 
@@ -289,7 +291,7 @@ impl Hops {
         self.arrivals.collect(&self.peer, &self.producers, self.lives);
         let all: u64 = acknowledged.iter().sum();
         for hop in [front_hop, back_hop] {
-            let ledger = ledger(&hop.store());
+            let ledger = ledger(&hop.program, &hop.store());
             let said = ["in", "out", "waiting", "lost"].map(|key| ledger[key].as_u64());
             assert_eq!(said, [Some(all), Some(all), Some(0), Some(0)], "{}: {ledger}", hop.dir.display());
         }
