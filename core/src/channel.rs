@@ -101,6 +101,8 @@ pub struct ChannelTotals {
     pub taken_events: u64,
     /// Of these, events that no sink got: their records were damaged.
     pub lost_events: u64,
+    /// Damaged places that were set aside since it was opened, each once over all openings.
+    pub quarantined: u64,
     /// Events that came again under a name or position that was stored: they are not in `put_events` a second time.
     pub redelivered_events: u64,
     /// Of `put_events`, those that came under a name that another channel had given.

@@ -38,6 +38,8 @@ metric_names!(
     EventTakeSuccessCount,
     EventPutErrorCount,
     EventTakeErrorCount,
+    EventLostCount,
+    QuarantineCount,
     ConnectionCreatedCount,
     ConnectionClosedCount,
     ConnectionFailedCount,

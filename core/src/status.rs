@@ -260,6 +260,10 @@ pub struct ChannelView {
     pub put_since_start: u64,
     /// Events acknowledged since it was opened: Flume's `EventTakeSuccessCount`.
     pub taken_since_start: u64,
+    /// Of these, events that no sink got as their records were damaged: `EventLostCount`.
+    pub lost_events: u64,
+    /// Damaged places that were set aside since it was opened: `QuarantineCount`.
+    pub quarantined: u64,
     /// Whether a restart finds the events again.
     pub durable: bool,
 }
@@ -288,6 +292,8 @@ impl ObservedChannel {
             taken_events: totals.taken_events,
             put_since_start: totals.put_events.saturating_sub(self.put_before),
             taken_since_start: totals.taken_events.saturating_sub(self.taken_before),
+            lost_events: totals.lost_events,
+            quarantined: totals.quarantined,
             durable: self.channel.is_durable(),
         }
     }

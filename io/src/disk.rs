@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, IoSlice, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -38,7 +38,7 @@ pub trait DiskFile: Send + Sync + Debug {
     fn write_at(&mut self, offset: u64, parts: &[Bytes]) -> Result<()>;
     /// Reads up to `buffer.len()` bytes at `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize>;
-    /// Makes what was written durable (`fdatasync`).
+    /// Makes what was written durable (`fdatasync`). Fails for a file that was deleted meanwhile: nobody would find it.
     fn sync_data(&mut self) -> Result<()>;
     /// Cuts or extends the file.
     fn set_len(&mut self, len: u64) -> Result<()>;
@@ -166,7 +166,17 @@ impl DiskFile for SystemFile {
     }
 
     fn sync_data(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|error| failed("fdatasync", &self.path, error))
+        self.file.sync_data().map_err(|error| failed("fdatasync", &self.path, error))?;
+        let metadata = self.file.metadata().map_err(|error| failed("stat", &self.path, error))?;
+        if metadata.nlink() == 0 {
+            // Safe on a disk where nobody will ever find it.
+            return Err(failed(
+                "fdatasync",
+                &self.path,
+                std::io::Error::other("the file was deleted while it was in use"),
+            ));
+        }
+        Ok(())
     }
 
     fn set_len(&mut self, len: u64) -> Result<()> {
@@ -214,6 +224,18 @@ mod tests {
         assert_eq!(file.read_at(0, &mut back).unwrap(), whole.len() + 3);
         assert_eq!(&back[..whole.len()], whole);
         assert!(matches!(SystemDisk.create(&path), Err(Error::Io { action: "create", .. })));
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_cannot_be_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut file = SystemDisk.create(&path).unwrap();
+        file.write_at(0, &[Bytes::from_static(b"kept")]).unwrap();
+        file.sync_data().unwrap();
+        SystemDisk.remove(&path).unwrap();
+        let told = file.sync_data().unwrap_err().to_string();
+        assert!(told.contains("f: the file was deleted"), "{told}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct Stats {
     pub damaged: u64,
     /// Bytes in those places.
     pub damaged_bytes: u64,
+    /// Damaged places that were set aside now, rather than at an earlier opening: over all openings, each once.
+    pub set_aside: u64,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ pub(crate) struct Counters {
     pub(crate) delete_errors: AtomicU64,
     pub(crate) damaged: AtomicU64,
     pub(crate) damaged_bytes: AtomicU64,
+    pub(crate) set_aside: AtomicU64,
 }
 
 /// Adds to one counter. Counters are read for display alone, so no order between them is kept.
@@ -63,6 +66,7 @@ impl Counters {
             delete_errors: self.delete_errors.load(Relaxed),
             damaged: self.damaged.load(Relaxed),
             damaged_bytes: self.damaged_bytes.load(Relaxed),
+            set_aside: self.set_aside.load(Relaxed),
         }
     }
 }

@@ -29,10 +29,12 @@ pub struct Quarantined {
 
 /// Copies a damaged place to its own file and warns of it, once: a place that has its file already is known.
 ///
-/// A failure to copy is only warned of. The bytes stay where they are, and delivering the rest matters more.
-pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, number: u64, offset: u64, length: u64) -> PathBuf {
+/// A failure to copy is only warned of. The bytes stay where they are, and delivering the rest matters more. Returns the
+/// file, and whether the place was set aside now, rather than earlier.
+pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, number: u64, offset: u64, length: u64) -> (PathBuf, bool) {
     let file = dir.join(segment::bad_name(number, offset));
-    match copy(disk, dir, number, offset, length, &file) {
+    let copied = copy(disk, dir, number, offset, length, &file);
+    match &copied {
         Ok(true) => tracing::warn!(
             segment = number, offset, length, file = %file.display(),
             "damaged journal bytes set aside; what could be read around them is delivered"
@@ -42,7 +44,7 @@ pub(crate) fn set_aside(disk: &dyn Disk, dir: &Path, number: u64, offset: u64, l
             tracing::warn!(segment = number, offset, length, %error, "damaged journal bytes could not be copied")
         }
     }
-    file
+    (file, matches!(copied, Ok(true)))
 }
 
 /// Whether it was copied now, rather than earlier.

@@ -89,6 +89,8 @@ pub(crate) struct Opening<'a> {
     name: &'a str,
     next_segment: u64,
     quarantined: Vec<Quarantined>,
+    /// Of these, how many were set aside by this opening.
+    set_aside: u64,
 }
 
 /// Opens or makes the log in `dir`.
@@ -121,6 +123,7 @@ pub(crate) fn open(
     let opened = opening.recover(log_id, candidates, first_snapshot, fresh)?;
     add(&counters.damaged, opened.recovered.quarantined.len() as u64);
     add(&counters.damaged_bytes, opened.recovered.quarantined.iter().map(|place| place.length).sum());
+    add(&counters.set_aside, opening.set_aside);
     Ok(opened)
 }
 
@@ -128,7 +131,7 @@ pub(crate) fn open(
 
 impl<'a> Opening<'a> {
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path, name: &'a str) -> Self {
-        Self { disk, dir, name, next_segment: 1, quarantined: Vec::new() }
+        Self { disk, dir, name, next_segment: 1, quarantined: Vec::new(), set_aside: 0 }
     }
 
     /// Names of all files there.
@@ -356,12 +359,14 @@ impl<'a> Opening<'a> {
         self.disk.sync_dir(self.dir)?;
         tracing::warn!(journal = self.name, segment = candidate.number, file = %file.display(), "unreadable journal segment set aside");
         let length = candidate.end;
+        self.set_aside += 1;
         self.quarantined.push(Quarantined { segment: candidate.number, offset: 0, length, file, unconfirmed: false });
         Ok(())
     }
 
     fn set_aside(&mut self, segment: u64, offset: u64, length: u64, unconfirmed: bool) {
-        let file = quarantine::set_aside(self.disk, self.dir, segment, offset, length);
+        let (file, now) = quarantine::set_aside(self.disk, self.dir, segment, offset, length);
+        self.set_aside += u64::from(now);
         self.quarantined.push(Quarantined { segment, offset, length, file, unconfirmed });
     }
 }

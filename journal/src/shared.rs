@@ -85,7 +85,8 @@ impl Queue {
 impl Shared {
     /// Sets a damaged place aside and counts it.
     pub(crate) fn damaged(&self, segment: u64, offset: u64, length: u64) {
-        quarantine::set_aside(self.disk.as_ref(), &self.dir, segment, offset, length);
+        let (_, now) = quarantine::set_aside(self.disk.as_ref(), &self.dir, segment, offset, length);
+        add(&self.counters.set_aside, now.into());
         add(&self.counters.damaged, 1);
         add(&self.counters.damaged_bytes, length);
     }

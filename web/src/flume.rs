@@ -58,8 +58,14 @@ fn fill(attributes: &mut Attributes, component: &ComponentStatus, open: Option<&
     attributes.insert("ChannelCapacity", number(view.as_ref().map(|view| view.capacity_events)));
     attributes.insert("EventPutSuccessCount", number(view.as_ref().map(|view| view.put_since_start)));
     attributes.insert("EventTakeSuccessCount", number(view.as_ref().map(|view| view.taken_since_start)));
+    let (lost, quarantined) = view.as_ref().map_or((0, 0), |view| (view.lost_events, view.quarantined));
     let percentage = view.filter(|view| view.capacity_events > 0).map_or(f64::MAX, |view| view.fill_percentage);
     attributes.insert("ChannelFillPercentage", java_double(percentage));
+    if has_a_disk(component) {
+        // Flume has neither: it stops at damage.
+        attributes.insert(MetricName::EventLostCount.flume_name(), lost.to_string());
+        attributes.insert(MetricName::QuarantineCount.flume_name(), quarantined.to_string());
+    }
     if &*component.type_name != "file" {
         return;
     }
@@ -73,6 +79,11 @@ fn fill(attributes: &mut Attributes, component: &ComponentStatus, open: Option<&
     // There are no checkpoints that could fail.
     attributes.insert("CheckpointWriteErrorCount", "0".to_owned());
     attributes.insert("CheckpointBackupWriteErrorCount", "0".to_owned());
+}
+
+/// A channel whose events can be damaged.
+pub fn has_a_disk(channel: &ComponentStatus) -> bool {
+    matches!(&*channel.type_name, "file" | "spillablememory")
 }
 
 /// As Java writes a `double` that is not negative.
@@ -147,8 +158,9 @@ mod tests {
                        EventTakeAttemptCount EventTakeSuccessCount StartTime StopTime Type";
         assert_eq!(keys(&metrics["CHANNEL.c1"]), channel);
         let file = "ChannelCapacity ChannelFillPercentage ChannelSize CheckpointBackupWriteErrorCount \
-                    CheckpointWriteErrorCount Closed EventPutAttemptCount EventPutErrorCount EventPutSuccessCount \
-                    EventTakeAttemptCount EventTakeErrorCount EventTakeSuccessCount Open StartTime StopTime Type Unhealthy";
+                    CheckpointWriteErrorCount Closed EventLostCount EventPutAttemptCount EventPutErrorCount \
+                    EventPutSuccessCount EventTakeAttemptCount EventTakeErrorCount EventTakeSuccessCount Open \
+                    QuarantineCount StartTime StopTime Type Unhealthy";
         assert_eq!(keys(&metrics["CHANNEL.c2"]), file);
         let sink = "BatchCompleteCount BatchEmptyCount BatchUnderflowCount ChannelReadFail ConnectionClosedCount \
                     ConnectionCreatedCount ConnectionFailedCount EventDrainAttemptCount EventDrainSuccessCount \

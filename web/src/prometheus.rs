@@ -72,9 +72,12 @@ impl Path {
     fn counter(&self, component: &Arc<ComponentStatus>, name: MetricName) -> Option<u64> {
         let counted = component.counters().value(name);
         let open = || self.0.channels.iter().find(|channel| Arc::ptr_eq(&channel.status, component));
+        let on_disk = flume::has_a_disk(component);
         match (component.kind, name) {
             ("channel", MetricName::EventPutSuccessCount) => open().map(|channel| channel.view().put_since_start),
             ("channel", MetricName::EventTakeSuccessCount) => open().map(|channel| channel.view().taken_since_start),
+            ("channel", MetricName::EventLostCount) if on_disk => open().map(|channel| channel.view().lost_events),
+            ("channel", MetricName::QuarantineCount) if on_disk => open().map(|channel| channel.view().quarantined),
             ("channel", MetricName::EventPutErrorCount | MetricName::EventTakeErrorCount) => Some(counted),
             (kind, name) => match flume::counters(kind) {
                 Some(names) => names.contains(&name).then_some(counted),

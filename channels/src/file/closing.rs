@@ -52,6 +52,7 @@ impl Store {
             put_events: state.stored,
             taken_events: state.acked.len(),
             lost_events: state.lost.len(),
+            quarantined: self.log.stats().set_aside + self.acks.stats().set_aside,
             redelivered_events: state.trimmed,
             named_elsewhere: state.named_elsewhere,
             waiting_bytes: state.waiting_body_bytes(),

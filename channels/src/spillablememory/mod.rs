@@ -362,6 +362,7 @@ impl Channel for SpillableMemoryChannel {
             put_events: memory.put_events + disk.put_events,
             taken_events: memory.taken_events + disk.taken_events,
             lost_events: disk.lost_events,
+            quarantined: disk.quarantined,
             redelivered_events: memory.redelivered_events + disk.redelivered_events,
             named_elsewhere: disk.named_elsewhere,
             waiting_bytes: memory.waiting_bytes + disk.waiting_bytes,

@@ -51,6 +51,32 @@ fn a_directory_that_vanishes_refuses_once_a_file_is_needed_and_goes_on_when_it_i
     torture.end(counts, "renamed away, and back");
 }
 
+#[test]
+fn a_directory_that_is_deleted_takes_nothing_along_that_was_acknowledged_and_the_agent_goes_on_once_it_is_made_anew() {
+    let torture = Loop::begin("directory deleted", 2, 40);
+    let mut rig = Rig::new(torture.seed);
+    let agent = rig.start();
+    for _ in 0..torture.rounds {
+        rig.until_acknowledged(&agent, 100);
+        let before = agent.lines_with("was deleted").len();
+        std::fs::remove_dir_all(rig.store("data")).unwrap();
+        agent.until_true("it is told", || agent.lines_with("was deleted").len() > before);
+        let (acknowledged, calls) = (rig.producers.acknowledged(), rig.producers.answered_calls());
+        agent.until_true("calls are answered", || rig.producers.answered_calls() > calls + 5);
+        // A call may have been synced before, and answered after it: one of each producer.
+        let late = rig.producers.acknowledged() - acknowledged;
+        assert!(late <= 2 * 40, "{late} events were acknowledged after their files were deleted");
+        // What was acknowledged before is in memory, or was delivered.
+        rig.until_arrived(&agent);
+        std::fs::create_dir_all(rig.store("data/millstream/log")).unwrap();
+        std::fs::create_dir_all(rig.store("data/millstream/acks")).unwrap();
+        rig.until_acknowledged(&agent, 1);
+        rig.until_arrived(&agent);
+    }
+    let counts = rig.finish(agent);
+    torture.end(counts, "rm -r below the running agent, and made anew");
+}
+
 /// Java locks a file as a process does, not as an open file does.
 fn java_lock(file: &File) -> nix::Result<i32> {
     let request = flock { l_type: F_WRLCK as c_short, l_whence: SEEK_SET as c_short, l_start: 0, l_len: 0, l_pid: 0 };

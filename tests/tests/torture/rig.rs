@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use millstream_testkit::AvroPeer;
+use millstream_tests::monitoring::{self, MONITORED};
 use millstream_tests::{Ended, Process, comes_true, millstream, until_true};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -70,7 +71,7 @@ impl Rig {
     pub fn command(&self, wrapper: &[&str]) -> Command {
         let words: Vec<&Path> = wrapper.iter().map(Path::new).chain([millstream()]).collect();
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["agent", "-n", "a1", "-f"]).arg(self.path("flume.properties"));
+        command.args(&words[1..]).args(["agent", "-n", "a1", "-f"]).arg(self.path("flume.properties")).args(MONITORED);
         command.env_remove("RUST_LOG");
         command
     }
@@ -111,6 +112,12 @@ impl Rig {
             announced = announced || self.announce(agent);
             std::thread::sleep(Duration::from_millis(1)); // sleeps: the moment at which this ends is meant to be random
         }
+    }
+
+    /// What a running agent says of its channel.
+    pub fn counted(&self, agent: &Process, counter: &str) -> u64 {
+        let metrics = monitoring::metrics(&monitoring::address(agent));
+        metrics["CHANNEL.c1"][counter].as_str().unwrap().parse().unwrap()
     }
 
     /// Kills it, and notes what it had delivered.

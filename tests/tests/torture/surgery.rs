@@ -118,6 +118,60 @@ fn files_that_are_missing_old_exchanged_or_alien_cost_nothing_or_are_refused() {
 }
 
 #[test]
+fn acks_that_are_newer_alien_or_under_another_name_cost_nothing_or_are_refused() {
+    let torture = Loop::begin("acks newer, alien, exchanged", 1, 10);
+    let mut all = Counts::default();
+    for round in 0..torture.rounds {
+        let seed = torture.seed.wrapping_add(round.into());
+
+        // A log from before all of what the acks know.
+        let mut rig = Rig::new(seed);
+        rig.fill(WAITING);
+        let (log, kept) = (rig.store("data/millstream/log"), rig.path("older"));
+        copy(&log, &kept);
+        let agent = deliver(&mut rig);
+        rig.producers.pause(false);
+        rig.until_acknowledged(&agent, WAITING);
+        rig.producers.pause(true);
+        agent.until_true("all is acknowledged", || rig.producers.are_settled());
+        rig.until_arrived(&agent);
+        rig.kill(agent);
+        replace(&log, &kept);
+        let agent = deliver(&mut rig);
+        end(rig, agent, &mut all);
+
+        // Acks of a channel that delivered everything, in the place of those of one that delivered nothing.
+        let mut other = Rig::new(seed ^ 1);
+        other.fill(WAITING);
+        let agent = deliver(&mut other);
+        agent.stop().expect_code(0);
+        let mut rig = Rig::new(seed);
+        rig.fill(WAITING);
+        replace(&rig.store("data/millstream/acks"), &other.store("data/millstream/acks"));
+        let agent = rig.start();
+        agent.until("acks of another store dropped");
+        rig.until_arrived(&agent);
+        end(rig, agent, &mut all);
+
+        // One of them beside those that are here, and one under another's name.
+        let mut rig = Rig::new(seed);
+        rig.fill(WAITING);
+        let (own, alien) = (segments(&rig, "acks").pop().unwrap(), segments(&other, "acks").pop().unwrap());
+        let beside = own.with_file_name("0000000077.log");
+        let header = fs::read(&alien).unwrap();
+        fs::write(&beside, header).unwrap();
+        refused(&mut rig, "give it its name back, or move it away");
+        fs::rename(&own, &beside).unwrap();
+        refused(&mut rig, "give it its name back, or move it away");
+        fs::rename(&beside, &own).unwrap();
+        let agent = deliver(&mut rig);
+        end(rig, agent, &mut all);
+    }
+    torture
+        .end(all, "a log older than its acks, acks of another channel; misnamed ones are refused, and nothing changes");
+}
+
+#[test]
 fn a_missing_segment_and_a_damaged_record_cost_what_was_in_them_and_are_told_once() {
     let torture = Loop::begin("segment missing, record damaged", 1, 20);
     let mut all = Counts::default();
@@ -135,7 +189,7 @@ fn a_missing_segment_and_a_damaged_record_cost_what_was_in_them_and_are_told_onc
                 content[middle] ^= 1;
                 fs::write(&log[1], content).unwrap();
             }
-            let mut told = 0;
+            let (mut told, mut counted, mut last) = (0, 0, 0);
             for _ in 0..3 {
                 let agent = rig.start();
                 // What is sent now arrives behind all that is left.
@@ -150,6 +204,8 @@ fn a_missing_segment_and_a_damaged_record_cost_what_was_in_them_and_are_told_onc
                 told += agent
                     .lines_with(if missing { "journal segment is gone" } else { "damaged journal bytes set aside" })
                     .len();
+                counted += rig.counted(&agent, "QuarantineCount");
+                last = rig.counted(&agent, "EventLostCount");
                 agent.stop().expect_code(0);
                 rig.collect();
             }
@@ -159,6 +215,7 @@ fn a_missing_segment_and_a_damaged_record_cost_what_was_in_them_and_are_told_onc
             assert!(lost > 0 && lost < acknowledged);
             assert_eq!((&ledger["lost"], &ledger["waiting"]), (&lost.into(), &0.into()), "{ledger}");
             assert_eq!(told, 1, "told once over three starts");
+            assert_eq!((counted, last), (u64::from(!missing), lost), "counted once over three starts");
             assert_eq!((rig.arrivals.alien, rig.arrivals.stored_twice, rig.arrivals.again), (0, 0, 0));
             in_them += lost;
             all.acknowledged += acknowledged - lost;
