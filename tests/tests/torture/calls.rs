@@ -1,12 +1,13 @@
 //! Every call that the channel makes to its disk fails once, and then all of a kind from a moment on: the first, the
 //! second, the third, as long as there is one.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use millstream_testkit::Dice;
 use nix::libc::{EINTR, EIO, ENOSPC};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::report::Loop;
@@ -24,8 +25,13 @@ const FAULTS: &[(&str, &[i32])] = &[
     ("create", &[EIO, ENOSPC]),
     ("unlink", &[EIO]),
 ];
-/// How long an agent works, with its segments rolled and removed, if the call does not come earlier.
-const LIFE: Duration = Duration::from_millis(600);
+/// Events of one life: enough for a segment to be begun, and one to be removed.
+const WORK: u64 = 500;
+/// Lives in a row that did not come to the call: no life has so many. One alone may have put more into a write.
+const ENOUGH: u32 = 3;
+/// In `make test`, so many of the first ones for each call and error.
+const SAMPLE: u32 = 3;
+const FIRST_ONES: u64 = 8;
 /// The first calls are those of a start; later ones are alike.
 const MOST_CALLS: u64 = 40;
 
@@ -69,36 +75,77 @@ impl Faults {
 }
 
 #[test]
-fn a_call_that_fails_once_costs_nothing() {
-    let torture = Loop::begin("the Nth call fails once", 24, 600);
+fn each_call_of_a_life_that_fails_once_costs_nothing() {
+    let mut torture = Loop::begin("the Nth call fails once, for every N", SAMPLE * 20, 100);
     let faults = Faults::compile();
     let mut dice = Dice::new(torture.seed);
     let mut rig = Rig::new(torture.seed);
-    let mark = faults.mark();
-    let mut struck = 0;
-    for _ in 0..torture.rounds {
-        let (call, errors) = FAULTS[dice.below(FAULTS.len() as u64) as usize];
-        let error = errors[dice.below(errors.len() as u64) as usize];
-        let first = (1 + dice.below(MOST_CALLS)).to_string();
-        let more = [("FAULT_FIRST", &*first), ("FAULT_TIMES", "1"), ("FAULT_MARK", mark.to_str().unwrap())];
-        let agent = rig.spawn(faults.command(&rig, call, error, &more));
-        rig.run_for(&agent, LIFE);
-        let before = rig.producers.acknowledged();
-        // A start that failed has ended, or tries again; one that works goes on.
-        if agent.running().is_some() && rig.announce(&agent) {
-            let what = format!("it goes on after {call} number {first} failed with {error}");
-            agent.until_true(&what, || agent.running().is_none() || rig.producers.acknowledged() > before);
-        }
-        rig.kill(agent);
-        if mark.exists() {
-            std::fs::remove_file(&mark).unwrap();
-            struck += 1;
+    let (mut struck, mut lives, mut most) = (0, 0, BTreeMap::new());
+    for (call, errors) in FAULTS {
+        for error in *errors {
+            if !Loop::is_long() {
+                for _ in 0..SAMPLE {
+                    let first = 1 + dice.below(FIRST_ONES);
+                    struck += u32::from(life(&mut rig, &faults, call, *error, first));
+                    lives += 1;
+                }
+                continue;
+            }
+            // With a part of the rounds, only some of the numbers.
+            let step = 100 / u64::from(torture.rounds).clamp(1, 100);
+            let (mut first, mut without) = (1, 0);
+            while without < ENOUGH {
+                let hit = life(&mut rig, &faults, call, *error, first);
+                without = if hit { 0 } else { without + 1 };
+                struck += u32::from(hit);
+                lives += 1;
+                if hit {
+                    let reached = most.entry(*call).or_insert(0);
+                    *reached = first.max(*reached);
+                }
+                first += step;
+            }
         }
     }
-    assert!(struck * 4 > torture.rounds, "only {struck} calls were hit: this run proves too little");
+    assert!(struck * 4 > lives, "only {struck} calls were hit: this run proves too little");
+    torture.rounds = lives;
     let agent = rig.start();
     let counts = rig.finish(agent);
-    torture.end(counts, &format!("{struck} calls failed"));
+    let most: Vec<String> = most.iter().map(|(call, most)| format!("{call} {most}")).collect();
+    let most = if most.is_empty() { "the first ones only".into() } else { format!("up to {}", most.join(", ")) };
+    torture.end(counts, &format!("{struck} calls failed: {most}"));
+}
+
+/// A whole life, from the start to a stop in order, with some work; one call in it fails. Whether it came to that call.
+fn life(rig: &mut Rig, faults: &Faults, call: &str, error: i32, first: u64) -> bool {
+    let (mark, number) = (faults.mark(), first.to_string());
+    let what = format!("after {call} number {first} failed with {error}");
+    let more = [("FAULT_FIRST", &*number), ("FAULT_TIMES", "1"), ("FAULT_MARK", mark.to_str().unwrap())];
+    let agent = rig.spawn(faults.command(rig, call, error, &more));
+    // A start that failed has ended; one that works goes on, and so does everything that was sent to it.
+    let ended = || agent.running().is_none();
+    rig.producers.pause(false);
+    agent.until_true(&format!("it listens {what}"), || ended() || rig.announce(&agent));
+    let before = rig.producers.acknowledged();
+    let worked = |rig: &Rig| rig.producers.acknowledged() >= before + WORK;
+    agent.until_true(&format!("it goes on {what}"), || ended() || worked(rig));
+    rig.producers.pause(true);
+    agent.until_true(&format!("all is acknowledged {what}"), || ended() || rig.producers.are_settled());
+    agent.until_true(&format!("all is delivered {what}"), || {
+        rig.collect();
+        ended() || rig.arrivals.missing(rig.producers.acknowledged_each()) == 0
+    });
+    if agent.running().is_some() {
+        agent.signal(Signal::SIGTERM);
+    }
+    agent.ended();
+    rig.collect();
+    let hit = mark.exists();
+    if hit {
+        std::fs::remove_file(&mark).unwrap();
+    }
+    rig.producers.pause(false);
+    hit
 }
 
 #[test]
