@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_testkit::Dice;
+use millstream_testkit::{AvroPeer, Dice};
 
 use crate::report::Loop;
 use crate::rig::{BATCH, Rig};
@@ -11,10 +11,23 @@ use crate::rig::{BATCH, Rig};
 const LIFE_MS: u64 = 500;
 
 #[test]
-fn kills_at_random_moments_lose_nothing_and_store_nothing_twice() {
+fn kills_at_random_moments_lose_nothing_and_repeat_one_take_to_a_foreign_peer() {
     let torture = Loop::begin("kill -9 at random moments", 20, 1_000);
+    let rig = Rig::before(AvroPeer::foreign(), torture.seed);
+    killed(torture, rig, BATCH);
+}
+
+#[test]
+fn kills_at_random_moments_lose_nothing_and_repeat_to_a_peer_of_ours_only_what_was_under_way() {
+    let torture = Loop::begin("kill -9 at random moments, many takes open", 10, 300);
+    let rig = Rig::new(torture.seed);
+    // It knows what comes again by its name.
+    killed(torture, rig, u64::MAX);
+}
+
+/// Lives that are killed, each of which repeats so many events at most.
+fn killed(torture: Loop, mut rig: Rig, most_again: u64) {
     let mut dice = Dice::new(torture.seed);
-    let mut rig = Rig::new(torture.seed);
     let mut hit = 0;
     for _ in 0..torture.rounds {
         let before = rig.producers.acknowledged();
@@ -23,7 +36,7 @@ fn kills_at_random_moments_lose_nothing_and_store_nothing_twice() {
         let again = rig.arrivals.again;
         rig.kill(agent);
         let again = rig.arrivals.again - again;
-        assert!(again <= BATCH, "{again} events came again after one kill");
+        assert!(again <= most_again, "{again} events came again after one kill");
         hit += u32::from(rig.producers.acknowledged() > before);
     }
     let agent = rig.start();

@@ -45,8 +45,8 @@ struct Shared {
     offered: [AtomicU64; PRODUCERS],
     /// Of each producer: all below are acknowledged.
     acknowledged: [AtomicU64; PRODUCERS],
-    /// Calls that were answered well or badly.
-    calls: AtomicU64,
+    /// Of each producer: calls that were answered well or badly.
+    calls: [AtomicU64; PRODUCERS],
 }
 
 /// What the peer received, and what is wrong with it.
@@ -114,7 +114,12 @@ impl Producers {
 
     /// Answers so far, good or bad.
     pub fn answered_calls(&self) -> u64 {
-        self.shared.calls.load(Ordering::SeqCst)
+        self.answered_each().iter().sum()
+    }
+
+    /// Of each producer, answers so far.
+    pub fn answered_each(&self) -> [u64; PRODUCERS] {
+        std::array::from_fn(|number| self.shared.calls[number].load(Ordering::SeqCst))
     }
 
     /// Of each producer, where what is acknowledged ends.
@@ -153,7 +158,7 @@ impl Shared {
             stop: AtomicBool::default(),
             offered: Default::default(),
             acknowledged: Default::default(),
-            calls: AtomicU64::default(),
+            calls: Default::default(),
         }
     }
 
@@ -193,7 +198,7 @@ impl Shared {
                     client = None;
                 }
             }
-            self.calls.fetch_add(1, Ordering::SeqCst);
+            self.calls[producer].fetch_add(1, Ordering::SeqCst);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use millstream_testkit::Dice;
+use millstream_testkit::{AvroPeer, Dice};
 use nix::sys::signal::Signal;
 
 use crate::report::Loop;
@@ -96,7 +96,7 @@ fn power_cuts_lose_nothing_that_was_acknowledged() {
     let store = disk.at.join("channel");
     std::fs::create_dir(&store).unwrap();
     succeed(&mut Command::new("sync"));
-    let mut rig = Rig::within(tempfile::tempdir().unwrap(), store, torture.seed);
+    let mut rig = Rig::within(tempfile::tempdir().unwrap(), store, AvroPeer::own(), torture.seed);
     for _ in 0..torture.rounds {
         // In every other life nothing is delivered, so that it is the disk which must have it.
         rig.peer.refuse(if dice.chance(50) { usize::MAX } else { 0 });

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::oracle::{Arrivals, Producers};
 use crate::report::Counts;
 
-/// Most events of a call of the sink, of which one is under way at a time.
+/// Most events of a call of the sink. A foreign peer has one under way at a time, one of ours many.
 pub const BATCH: u64 = 100;
 
 /// An agent's configuration, with producers in front of it and a peer behind it.
@@ -32,17 +32,21 @@ pub struct Rig {
 // === impl Rig ===
 
 impl Rig {
-    /// With the channel in a directory of its own.
+    /// With the channel in a directory of its own, in front of a peer of ours.
     pub fn new(seed: u64) -> Self {
+        Self::before(AvroPeer::own(), seed)
+    }
+
+    /// The same, in front of `peer`.
+    pub fn before(peer: AvroPeer, seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = dir.path().join("store");
         std::fs::create_dir(&store).unwrap();
-        Self::within(dir, store, seed)
+        Self::within(dir, store, peer, seed)
     }
 
     /// With the channel in `store`.
-    pub fn within(dir: TempDir, store: PathBuf, seed: u64) -> Self {
-        let peer = AvroPeer::own();
+    pub fn within(dir: TempDir, store: PathBuf, peer: AvroPeer, seed: u64) -> Self {
         let config = format!(
             "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
              a1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = 0\na1.sources.r1.channels = c1\n\

@@ -80,6 +80,12 @@ impl Fault {
         }
     }
 
+    /// Whether what is under way behind the second agent may come to its peer again: nobody said that it arrived, or that
+    /// could not be noted.
+    pub fn repeats(self) -> bool {
+        matches!(self, Self::BackKilled | Self::BackAway | Self::PeerSilent | Self::BackFull)
+    }
+
     pub fn begin(self, hops: &mut Hops, dice: &mut Dice) -> Under {
         let mut under = Under { fault: self, slow: Vec::new(), attackers: Vec::new() };
         match self {

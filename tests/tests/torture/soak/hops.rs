@@ -20,8 +20,8 @@ use crate::oracle::{Arrivals, Load, Producers};
 use crate::report::Counts;
 use crate::rig::ledger;
 
-/// Most events of a call of the second agent, of which one is under way at a time.
-pub const BATCH: u64 = 100;
+/// Most events of a call of the second agent.
+const BATCH: u64 = 100;
 /// Some 2,000 events a second.
 const LOAD: Load = Load { most_events: 40, pace: Duration::from_millis(20) };
 /// Ten times as many, and more.
@@ -54,8 +54,6 @@ pub struct Hops {
     pub producers: Producers,
     pub arrivals: Arrivals,
     faults: Faults,
-    /// Most events that may come to the peer again: those under way when the second agent was killed, or was not answered.
-    pub again_at_most: u64,
     lives: u32,
     /// How often the first agent's configuration was changed.
     changes: u32,
@@ -130,7 +128,6 @@ impl Hops {
             producers,
             arrivals,
             faults,
-            again_at_most: 0,
             lives: 1,
             changes: 0,
             _runtime: runtime,
@@ -172,7 +169,6 @@ impl Hops {
         back.signal(Signal::SIGKILL);
         back.ended();
         self.collect();
-        self.again_at_most += BATCH;
     }
 
     pub fn start_back(&mut self) {
