@@ -138,7 +138,8 @@ fn life(rig: &mut Rig, faults: &Faults, call: &str, error: i32, first: u64) -> b
     if agent.running().is_some() {
         agent.signal(Signal::SIGTERM);
     }
-    agent.ended();
+    let ended = agent.ended();
+    assert_eq!(ended.lines_with("panicked").next(), None, "{what}");
     rig.collect();
     let hit = mark.exists();
     if hit {

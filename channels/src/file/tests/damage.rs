@@ -90,7 +90,12 @@ async fn damage_at_the_end_is_met_while_the_channel_runs() {
     assert_eq!(drain(&channel).await, numbers(0..4));
     store(&channel, read(6..8)).await;
     assert_eq!(drain(&channel).await, numbers(6..8));
-    assert_eq!(channel.totals().taken_events, 8);
+    let totals = channel.totals();
+    assert_eq!((totals.taken_events, totals.lost_events, totals.quarantined), (8, 2, 1));
+    drop(channel);
+    let channel = open(&disk.kill(), &options()).unwrap();
+    let totals = channel.totals();
+    assert_eq!((totals.taken_events, totals.lost_events, totals.quarantined), (8, 2, 0), "counted once");
 }
 
 #[tokio::test]

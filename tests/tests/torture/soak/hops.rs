@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::calls::Faults;
-use crate::oracle::{Arrivals, Load, Producers};
+use crate::oracle::{Arrivals, Load, PRODUCERS, Producers};
 use crate::report::Counts;
 use crate::rig::ledger;
 
@@ -133,18 +133,19 @@ impl Hops {
             _runtime: runtime,
             _dir: dir,
         };
-        hops.announce();
+        let producers = hops.announce();
         let monitoring = monitoring::address(&hops.front).rsplit(':').next().unwrap().parse().unwrap();
-        hops.strange_ports.push(monitoring);
+        hops.strange_ports.extend([producers, monitoring]);
         hops
     }
 
-    /// Has the producers send to the first agent.
-    fn announce(&mut self) {
+    /// Has the producers send to the first agent, and says where.
+    fn announce(&self) -> u16 {
         self.front.until("agent is ready");
         let told = self.front.until("a1.sources.r1\"}: millstream_sources::avro: avro source listens");
         let port = told.rsplit(':').next().unwrap().trim().parse().unwrap();
         self.producers.send_to(Some(port));
+        port
     }
 
     pub fn burst(&self, burst: bool) {
@@ -229,7 +230,7 @@ impl Hops {
         self.until("that is noted in both channels", |hops| {
             [Some(&hops.front), hops.back.as_ref()].into_iter().flatten().all(|agent| waiting(agent) == 0)
         });
-        self.until("strangers are forgotten", |hops| hops.open_connections() == 0);
+        self.until("strangers are forgotten", Self::are_strangers_forgotten);
         self.producers.pause(false);
     }
 
@@ -245,10 +246,11 @@ impl Hops {
         }
     }
 
-    /// Of the first agent's sources for strangers.
-    fn open_connections(&self) -> u64 {
+    /// Whether nobody but the producers is connected to the first agent.
+    fn are_strangers_forgotten(&mut self) -> bool {
         let metrics = monitoring::metrics(&monitoring::address(&self.front));
-        STRANGE.iter().map(|source| number(&metrics, &format!("SOURCE.{source}"), "OpenConnectionCount")).sum()
+        let open = |source: &str| number(&metrics, &format!("SOURCE.{source}"), "OpenConnectionCount");
+        open("r1") <= PRODUCERS as u64 && STRANGE.iter().all(|source| open(source) == 0)
     }
 
     /// Memory of both agents, and file descriptors of the first.
