@@ -80,8 +80,8 @@ impl Fault {
         }
     }
 
-    /// Whether what is under way behind the second agent may come to its peer again: nobody said that it arrived, or that
-    /// could not be noted.
+    /// Whether what is under way behind the second agent may come to its peer again, once: nobody said that it arrived, or
+    /// that could not be noted.
     pub fn repeats(self) -> bool {
         matches!(self, Self::BackKilled | Self::BackAway | Self::PeerSilent | Self::BackFull)
     }
@@ -98,9 +98,7 @@ impl Fault {
             Self::BackAway => hops.kill_back(),
             Self::BackStopped => hops.signal_back(Signal::SIGSTOP),
             Self::PeerRefuses => hops.peer.refuse(usize::MAX),
-            Self::PeerSilent => {
-                hops.peer.keep_silent(1 + dice.below(2) as usize);
-            }
+            Self::PeerSilent => hops.peer.keep_silent(1),
             Self::Hostile => under.attackers = attackers(&hops.strange_ports, dice),
             Self::Slow => under.slow = strangers(&hops.strange_ports),
             Self::Reload => hops.reload_front(),
