@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use millstream_core::{Error, Result, Room, RoomKeeper};
-use tokio::sync::{Mutex, MutexGuard, Notify};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::sync::{Notify, timeout};
 
 /// What both channels ask before a put and wait at in a take.
 #[derive(Debug)]
@@ -64,12 +65,12 @@ impl Gate {
             let channel = Arc::clone(&self.channel);
             return Err(Error::BatchTooLarge { channel, events, limit });
         }
-        let mut granted = self.room.ask(events, bytes);
+        let mut asked = self.room.ask(events, bytes);
         // Without a timer where there is room.
-        if let Ok(room) = granted.try_recv() {
+        if let Some(room) = asked.granted() {
             return Ok(room);
         }
-        if let Ok(Ok(room)) = timeout(self.keep_alive(), granted).await {
+        if let Ok(room) = timeout(self.keep_alive(), asked).await {
             return Ok(room);
         }
         let (queued_events, queued_bytes) = self.room.used();

@@ -10,6 +10,7 @@ mod queue;
 mod random;
 mod received;
 pub mod spillablememory;
+mod sync;
 
 use millstream_core::ChannelSpec;
 

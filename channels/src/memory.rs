@@ -18,13 +18,12 @@ use millstream_core::{
     Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, IntervalSet, Kind, Limit, NameSet, OpenTake, OptionSpec,
     Options, Reconfigure, Result, Room, RoomKeeper, Take, Ticket, optional,
 };
-use parking_lot::Mutex;
-use tokio::time::timeout;
 
 use crate::gate::Gate;
 use crate::names::Names;
 use crate::queue::{Piece, Queue};
 use crate::random::random;
+use crate::sync::{Mutex, timeout};
 
 /// The declaration.
 pub static SPEC: ChannelSpec = ChannelSpec {

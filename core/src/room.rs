@@ -1,10 +1,12 @@
 //! Room in a channel: who waits first gets it first.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use crate::sync::{Mutex, oneshot};
 
 /// The bounds of one channel, in events and in retained bytes, and who waits for room.
 #[derive(Debug)]
@@ -19,6 +21,15 @@ struct State {
     used_events: u64,
     used_bytes: u64,
     waiting: VecDeque<(u64, u64, oneshot::Sender<Room>)>,
+}
+
+/// A place in the line for room: resolves to the room. Dropped, the place is given up, and those behind move up.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is given up"]
+pub struct Asked {
+    keeper: Arc<RoomKeeper>,
+    /// `None` once it has resolved.
+    answer: Option<oneshot::Receiver<Room>>,
 }
 
 /// Room granted to one batch. Dropped, it is free again; [`Room::keep`] moves it to the events that fill it.
@@ -47,12 +58,12 @@ impl RoomKeeper {
     }
 
     /// Asks for room: granted in the order asked. A batch larger than all bytes there are is let in when it is alone.
-    /// The caller limits the wait by dropping the receiver.
-    pub fn ask(self: &Arc<Self>, events: u64, bytes: u64) -> oneshot::Receiver<Room> {
+    /// The caller limits the wait by dropping what it gets.
+    pub fn ask(self: &Arc<Self>, events: u64, bytes: u64) -> Asked {
         let (sender, receiver) = oneshot::channel();
         self.state.lock().waiting.push_back((events, bytes, sender));
         self.grant();
-        receiver
+        Asked { keeper: Arc::clone(self), answer: Some(receiver) }
     }
 
     /// Takes room at once, beyond the bounds if need be: for what exists already and can only be counted.
@@ -63,10 +74,15 @@ impl RoomKeeper {
 
     /// Gives room back.
     pub fn free(self: &Arc<Self>, events: u64, bytes: u64) {
+        self.exchange((events, bytes), (0, 0));
+    }
+
+    /// Gives room back and takes other room for what is there, in one step: nobody sees both counted.
+    fn exchange(self: &Arc<Self>, freed: (u64, u64), taken: (u64, u64)) {
         {
             let mut state = self.state.lock();
-            state.used_events = state.used_events.saturating_sub(events);
-            state.used_bytes = state.used_bytes.saturating_sub(bytes);
+            state.used_events = state.used_events.saturating_sub(freed.0) + taken.0;
+            state.used_bytes = state.used_bytes.saturating_sub(freed.1) + taken.1;
         }
         self.grant();
     }
@@ -119,6 +135,39 @@ impl RoomKeeper {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// The room, if it is granted already. Asked no more after that.
+    pub fn granted(&mut self) -> Option<Room> {
+        let room = self.answer.as_mut()?.try_recv().ok()?;
+        self.answer = None;
+        Some(room)
+    }
+}
+
+impl Future for Asked {
+    type Output = Room;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Room> {
+        let answer = self.answer.as_mut().expect("polled no more once it has resolved");
+        let Poll::Ready(answer) = Pin::new(answer).poll(cx) else { return Poll::Pending };
+        self.answer = None;
+        Poll::Ready(answer.expect("the keeper answers everyone who has not left, and lives as long as this"))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            // Room that was granted meanwhile is given back with it.
+            drop(answer);
+            // This one may have been too large where the next one fits.
+            self.keeper.grant();
+        }
+    }
+}
+
 // === impl Room ===
 
 impl Room {
@@ -136,8 +185,7 @@ impl Room {
     /// this back with [`RoomKeeper::free`].
     pub fn keep(mut self, events: u64, bytes: u64) {
         if let Some(keeper) = self.keeper.take() {
-            keeper.occupy(events, bytes);
-            keeper.free(self.events, self.bytes);
+            keeper.exchange((self.events, self.bytes), (events, bytes));
         }
     }
 }
@@ -147,8 +195,7 @@ impl Room {
     pub fn resize(mut self, bytes: u64) -> Self {
         let (keeper, events) = (self.keeper.take(), self.events);
         if let Some(keeper) = &keeper {
-            keeper.occupy(0, bytes);
-            keeper.free(0, self.bytes);
+            keeper.exchange((0, self.bytes), (0, bytes));
         }
         Self { keeper, events, bytes }
     }
@@ -169,57 +216,68 @@ mod tests {
     #[test]
     fn room_is_granted_in_the_order_asked_and_only_while_it_lasts() {
         let keeper = RoomKeeper::new(10, 1000);
-        let first = keeper.ask(8, 10).try_recv().expect("there is room");
+        let first = keeper.ask(8, 10).granted().expect("there is room");
         let mut second = keeper.ask(5, 10);
         let mut third = keeper.ask(1, 10);
-        assert!(second.try_recv().is_err());
-        assert!(third.try_recv().is_err(), "who asked later does not overtake");
+        assert!(second.granted().is_none());
+        assert!(third.granted().is_none(), "who asked later does not overtake");
         drop(first);
-        let _second = second.try_recv().expect("freed");
-        let _third = third.try_recv().expect("fits beside it");
+        let _second = second.granted().expect("freed");
+        let _third = third.granted().expect("fits beside it");
         assert_eq!(keeper.used(), (6, 20));
     }
 
     #[test]
     fn an_asker_who_left_blocks_nobody() {
         let keeper = RoomKeeper::new(1, 1000);
-        let held = keeper.ask(1, 1).try_recv().expect("room");
+        let held = keeper.ask(1, 1).granted().expect("room");
         drop(keeper.ask(1, 1));
         let mut next = keeper.ask(1, 1);
         drop(held);
-        assert!(next.try_recv().is_ok());
+        assert!(next.granted().is_some());
+    }
+
+    #[test]
+    fn an_asker_who_leaves_makes_way_for_one_who_fits() {
+        let keeper = RoomKeeper::new(3, 1000);
+        let _held = keeper.ask(2, 1).granted().expect("room");
+        let too_large = keeper.ask(3, 1);
+        let mut small = keeper.ask(1, 1);
+        assert!(small.granted().is_none(), "who asked later does not overtake");
+        drop(too_large);
+        assert!(small.granted().is_some(), "nobody is before it any more");
     }
 
     #[test]
     fn bounds_that_change_let_in_who_waits_and_take_nothing_away() {
         let keeper = RoomKeeper::new(4, 100);
-        keeper.ask(4, 10).try_recv().expect("room").keep(4, 10);
+        keeper.ask(4, 10).granted().expect("room").keep(4, 10);
         let mut waiting = keeper.ask(2, 10);
         keeper.resize(6, 100);
-        let room = waiting.try_recv().expect("there is room now");
+        let room = waiting.granted().expect("there is room now");
         keeper.resize(3, 100);
         assert_eq!((keeper.used(), keeper.capacity()), ((6, 20), (3, 100)));
         drop(room);
         let mut waiting = keeper.ask(1, 1);
-        assert!(waiting.try_recv().is_err(), "more is there than may be");
+        assert!(waiting.granted().is_none(), "more is there than may be");
         keeper.free(2, 5);
-        assert!(waiting.try_recv().is_ok());
+        assert!(waiting.granted().is_some());
     }
 
     #[test]
     fn a_batch_above_the_byte_bound_passes_alone() {
         let keeper = RoomKeeper::new(10, 100);
-        let small = keeper.ask(1, 1).try_recv().expect("room");
+        let small = keeper.ask(1, 1).granted().expect("room");
         let mut large = keeper.ask(1, 500);
-        assert!(large.try_recv().is_err());
+        assert!(large.granted().is_none());
         drop(small);
-        assert!(large.try_recv().is_ok());
+        assert!(large.granted().is_some());
     }
 
     #[test]
     fn kept_room_is_what_was_stored() {
         let keeper = RoomKeeper::new(10, 100);
-        keeper.ask(5, 50).try_recv().expect("room").keep(2, 20);
+        keeper.ask(5, 50).granted().expect("room").keep(2, 20);
         assert_eq!(keeper.used(), (2, 20));
         keeper.free(2, 20);
         assert_eq!(keeper.used(), (0, 0));

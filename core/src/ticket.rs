@@ -10,9 +10,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::sync::oneshot;
-
 use crate::error::{Error, Result};
+use crate::sync::oneshot;
 
 /// Resolves to the outcome of enqueued work.
 #[derive(Debug)]

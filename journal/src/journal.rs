@@ -2,12 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use millstream_core::{Error, Result, Ticket, ticket};
 use millstream_io::Disk;
-use parking_lot::{Condvar, Mutex};
 
 use crate::counters::{Counters, Stats};
 use crate::format::{DATA_START, SNAPSHOT, Seed, frame_len};
@@ -16,6 +14,7 @@ use crate::recovery::{self, Opened, Recovered};
 use crate::scan::{Found, Scanner};
 use crate::segment;
 use crate::shared::{Append, Command, Queue, Shared, State};
+use crate::sync::{Condvar, JoinHandle, Mutex, thread};
 use crate::writer::Writer;
 
 /// What a journal is told at opening.

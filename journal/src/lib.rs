@@ -23,6 +23,7 @@ mod scan;
 mod segment;
 mod shared;
 mod survey;
+mod sync;
 mod writer;
 
 pub use counters::Stats;

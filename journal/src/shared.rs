@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_core::{Error, Resolver};
 use millstream_io::Disk;
-use parking_lot::{Condvar, Mutex};
 
 use crate::counters::{Counters, add};
 use crate::journal::{Done, Durability, Location, Options};
 use crate::quarantine;
+use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug)]
 pub(crate) struct Shared {

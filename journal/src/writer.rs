@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millstream_core::{Error, Result};
@@ -13,6 +13,7 @@ use crate::format::{HEAD_LEN, Head, Header, Seed, frame_len, padding};
 use crate::journal::{Done, Durability, Location};
 use crate::segment::{self, NotMade};
 use crate::shared::{Append, Command, Shared, State};
+use crate::sync::Instant;
 
 /// How long a lazy record may wait for its sync.
 const LAZY_SYNC: Duration = Duration::from_secs(1);

@@ -33,20 +33,18 @@ mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread;
 
 use millstream_core::{
     Batch, Channel, ChannelSpec, ChannelTotals, Error, Fut, Limit, Result, Room, Take, Ticket, ticket,
 };
 use millstream_io::{Disk, SystemDisk};
-use parking_lot::Mutex;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use backlog::Next;
 use lock::Locks;
 use options::{FileOptions, OPTIONS};
 use store::{MEMORY_BYTES, Store};
+
+use crate::sync::{Mutex, spawn_blocking, thread, timeout};
 
 /// The declaration.
 pub static SPEC: ChannelSpec = ChannelSpec {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use millstream_core::{IntervalSet, Result, RoomKeeper};
 use millstream_io::Disk;
 use millstream_journal::{Journal, Location, Options, Record};
-use parking_lot::Mutex;
 
 use super::format::{AckSnapshot, LogSnapshot, PutRecord, incarnation};
 use super::options::FileOptions;
@@ -17,6 +16,7 @@ use crate::gate::Gate;
 use crate::queue::Queue;
 use crate::random::random;
 use crate::received::Received;
+use crate::sync::Mutex;
 
 /// Directory of what was put, in the store's.
 pub(super) const LOG: &str = "log";

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use millstream_core::{Batch, Error, IntervalSet, Resolver, Result, Room, Ticket, ticket};
 use millstream_io::failpoint;
 use millstream_journal::{Appended, Durability, Journal, Location, Reader};
-use parking_lot::Mutex;
 
 use super::acks::Acks;
 use super::format::{LogSnapshot, RECORD, TRIMMED, incarnation, put_record};
@@ -17,6 +16,7 @@ use crate::gate::Gate;
 use crate::names::Names;
 use crate::queue::{Piece, Queue};
 use crate::received::Received;
+use crate::sync::Mutex;
 
 /// Bytes of stored events that are kept in memory for sinks that keep up. Beyond, they are read back when their turn comes.
 pub(crate) const MEMORY_BYTES: u64 = 8 << 20;

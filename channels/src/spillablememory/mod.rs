@@ -20,7 +20,6 @@ mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use millstream_core::options::joined;
@@ -28,12 +27,11 @@ use millstream_core::{
     Batch, Channel, ChannelContext, ChannelSpec, ChannelTotals, Error, Fut, Kind, Limit, OptionSpec, Options, Result,
     Room, Take, Ticket, optional, ticket, unset,
 };
-use parking_lot::Mutex;
-use tokio::time::timeout;
 
 use crate::file::FileChannel;
 use crate::file::options::{Bounds as FileBounds, FileOptions, SHARED};
 use crate::memory::MemoryChannel;
+use crate::sync::{Mutex, thread, timeout};
 use runs::{Runs, Side};
 
 /// The declaration.

@@ -106,8 +106,7 @@ impl Inbox {
     /// # Cancel safety
     /// Dropped, the place in the line is given up.
     pub async fn reserve(&self, bytes: u64) -> Room {
-        // The keeper lives as long as the inbox, so the sender is never dropped unanswered.
-        self.intake.budget.ask(0, bytes).await.unwrap_or_else(|_| Room::unbounded())
+        self.intake.budget.ask(0, bytes).await
     }
 
     /// Whether the job has ended: whatever comes gets a bad verdict.

@@ -1,0 +1,238 @@
+//! Group commit between threads: what was said to be stored is on the disk at that moment, and everyone is told.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use millstream_interleavings::journal::{Appended, Durability, Journal, Location, Options};
+use millstream_interleavings::{Result, Slow, Ticket, explore, point, ticket};
+use millstream_testkit::{Call, FakeDisk};
+use shuttle::future::block_on;
+use shuttle::rand::{Rng, thread_rng};
+use shuttle::sync::Mutex;
+use shuttle::thread::{self, JoinHandle};
+
+const DIR: &str = "/log";
+/// Records of each appending thread.
+const RECORDS: usize = 3;
+
+/// What the user of a journal knows of one append.
+#[derive(Debug, Clone)]
+struct Entry {
+    durability: Durability,
+    location: Location,
+    /// What `done` said.
+    told: Option<bool>,
+    /// A sync that was asked for later was reported well.
+    synced: bool,
+}
+
+/// One life of a journal.
+struct Life {
+    disk: FakeDisk,
+    journal: Journal,
+    /// Every append that was enqueued, by number. As with a channel, the lock is held over an append and taken by `done`.
+    entries: Arc<Mutex<Vec<Entry>>>,
+}
+
+fn open(disk: FakeDisk, first: Bytes) -> (Journal, Vec<usize>) {
+    let options = Options { name: "j".into(), segment_bytes: 256, reserve_bytes: 0, max_record_bytes: 1000 };
+    let (journal, recovered) = Journal::open(Arc::new(Slow(disk)), Path::new(DIR), options, first).unwrap();
+    let mut stored = decode(&recovered.snapshot);
+    stored.extend(recovered.records.iter().flat_map(|record| decode(&record.payload)));
+    (journal, stored)
+}
+
+fn encode(numbers: &[usize]) -> Bytes {
+    numbers.iter().flat_map(|number| (*number as u32).to_le_bytes()).collect()
+}
+
+fn decode(bytes: &[u8]) -> Vec<usize> {
+    bytes.chunks(4).map(|four| u32::from_le_bytes(four.try_into().unwrap()) as usize).collect()
+}
+
+// === impl Life ===
+
+impl Life {
+    fn begin() -> Arc<Self> {
+        let disk = FakeDisk::new();
+        let (journal, _) = open(disk.clone(), Bytes::new());
+        Arc::new(Self { disk, journal, entries: Arc::default() })
+    }
+
+    fn append(&self, durability: Durability) -> Result<(usize, Appended, Ticket)> {
+        let (resolver, told) = ticket();
+        let mut entries = self.entries.lock().unwrap();
+        let number = entries.len();
+        let theirs = Arc::clone(&self.entries);
+        let done = move |outcome: Result<()>| {
+            theirs.lock().unwrap()[number].told = Some(outcome.is_ok());
+            resolver.resolve(outcome);
+        };
+        let appended = self.journal.append(1, vec![encode(&[number])], durability, Box::new(done))?;
+        entries.push(Entry { durability, location: appended.location, told: None, synced: false });
+        Ok((number, appended, told))
+    }
+
+    /// The snapshot stands for all that was not reported as failed.
+    fn roll(&self) {
+        let entries = self.entries.lock().unwrap();
+        let known: Vec<usize> = (0..entries.len()).filter(|number| entries[*number].told != Some(false)).collect();
+        // Refused while failures are told, and when the journal is closed.
+        let _ = self.journal.roll(encode(&known));
+    }
+
+    fn sync(&self) {
+        let before = self.entries.lock().unwrap().len();
+        if block_on(self.journal.sync()).is_ok() && self.disk.strikes() == 0 {
+            let mut entries = self.entries.lock().unwrap();
+            entries[..before].iter_mut().for_each(|entry| entry.synced = true);
+        }
+    }
+
+    /// Appends, waits for what it is told, and holds it against the disk.
+    fn append_some(&self, reads: bool) {
+        for _ in 0..RECORDS {
+            let durability = if thread_rng().gen_bool(0.7) { Durability::Synced } else { Durability::Lazy };
+            let Ok((number, appended, told)) = self.append(durability) else {
+                self.roll();
+                thread::yield_now();
+                continue;
+            };
+            if appended.wants_roll {
+                self.roll();
+            }
+            // Some go on without waiting, so that groups have several records.
+            if thread_rng().gen_bool(0.5) && block_on(told).is_ok() && reads {
+                let read = self.journal.reader(appended.location).next().unwrap();
+                let (location, _, payload) = read.expect("what was told well can be read");
+                assert_eq!((location, decode(&payload)), (appended.location, vec![number]));
+            }
+        }
+    }
+
+    /// Numbers that the next life must find.
+    fn promised(&self, power_goes: bool) -> Vec<usize> {
+        let struck = self.disk.strikes() > 0;
+        let entries = self.entries.lock().unwrap();
+        let stays = |entry: &Entry| match entry.durability {
+            Durability::Synced => true,
+            // A failed sync takes it along, and the end of the power does so before the first sync.
+            Durability::Lazy => !struck && (!power_goes || entry.synced),
+        };
+        let promised = |number: &usize| entries[*number].told == Some(true) && stays(&entries[*number]);
+        (0..entries.len()).filter(promised).collect()
+    }
+
+    /// Ends this life here and now, and holds what the next one finds against what was promised until then.
+    fn crash(&self) {
+        let power_goes = thread_rng().gen_bool(0.7);
+        let promised = self.promised(power_goes);
+        // No point lies between the two.
+        let next = if power_goes { self.disk.power_cut(thread_rng().r#gen()) } else { self.disk.kill() };
+        let (_, found) = open(next, Bytes::new());
+        assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "in order, once: {found:?}");
+        let lost: Vec<usize> = promised.into_iter().filter(|number| !found.contains(number)).collect();
+        assert!(lost.is_empty(), "lost {lost:?}; power {power_goes}, found {found:?}: {:?}", self.entries.lock());
+    }
+
+    /// Nothing is left untold by a journal that was closed, and what it holds is what it told.
+    fn close(&self) {
+        let closed = self.journal.close();
+        let struck = self.disk.strikes() > 0;
+        assert!(closed.is_ok() || struck, "{closed:?}");
+        let promised = self.promised(true);
+        let entries = self.entries.lock().unwrap().clone();
+        assert!(entries.iter().all(|entry| entry.told.is_some()), "untold: {entries:?}");
+        let locations: Vec<Location> = entries.iter().map(|entry| entry.location).collect();
+        assert!(struck || locations.is_sorted(), "{locations:?}");
+        self.disk.heal();
+        let (_, found) = open(self.disk.kill(), Bytes::new());
+        for number in &promised {
+            assert!(found.contains(number), "lost {number}, found {found:?}: {entries:?}");
+        }
+        if !struck {
+            assert_eq!(found, (0..entries.len()).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn spawn(life: &Arc<Life>, work: impl FnOnce(&Life) + Send + 'static) -> JoinHandle<()> {
+    let life = Arc::clone(life);
+    thread::spawn(move || work(&life))
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// One call of the disk fails, once or twice.
+fn strike(disk: &FakeDisk) {
+    let calls = [Call::Write, Call::TornWrite, Call::Sync, Call::SetLen, Call::Create, Call::SyncDir];
+    let call = calls[thread_rng().gen_range(0..calls.len())];
+    disk.fail(call, thread_rng().gen_range(0..3), thread_rng().gen_range(1..=2));
+}
+
+#[test]
+fn what_was_told_well_is_read_and_found_again_and_everyone_is_told() {
+    explore("JOURNAL_CLOSE", 8, || {
+        let life = Life::begin();
+        let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(true)));
+        let syncs = spawn(&life, |life| life.sync());
+        life.roll();
+        join(others);
+        join([syncs]);
+        life.close();
+    });
+}
+
+#[test]
+fn a_crash_at_any_moment_takes_nothing_that_was_told_well() {
+    explore("JOURNAL_CRASH", 12, || {
+        let life = Life::begin();
+        let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(false)));
+        let syncs = spawn(&life, |life| life.sync());
+        let rolls = spawn(&life, |life| life.roll());
+        for _ in 0..thread_rng().gen_range(0..20) {
+            point();
+        }
+        life.crash();
+        join(others);
+        join([syncs, rolls]);
+    });
+}
+
+#[test]
+fn failures_at_any_moment_are_told_and_take_nothing_that_was_told_well() {
+    explore("JOURNAL_FAILS", 12, || {
+        let life = Life::begin();
+        strike(&life.disk);
+        let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(false)));
+        let syncs = spawn(&life, |life| life.sync());
+        let crashes = thread_rng().gen_bool(0.5);
+        if crashes {
+            for _ in 0..thread_rng().gen_range(0..40) {
+                point();
+            }
+            life.crash();
+        }
+        join(others);
+        join([syncs]);
+        if !crashes {
+            life.close();
+        }
+    });
+}
+
+#[test]
+fn a_close_between_appends_tells_everyone() {
+    explore("JOURNAL_ENDS", 8, || {
+        let life = Life::begin();
+        let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(false)));
+        let syncs = spawn(&life, |life| life.sync());
+        life.close();
+        join(others);
+        join([syncs]);
+    });
+}
