@@ -34,6 +34,8 @@ struct Life {
     journal: Journal,
     /// Every append that was enqueued, by number. As with a channel, the lock is held over an append and taken by `done`.
     entries: Arc<Mutex<Vec<Entry>>>,
+    /// Numbers in the order in which they were told.
+    told: Arc<Mutex<Vec<usize>>>,
 }
 
 fn open(disk: FakeDisk, first: Bytes) -> (Journal, Vec<usize>) {
@@ -58,16 +60,17 @@ impl Life {
     fn begin() -> Arc<Self> {
         let disk = FakeDisk::new();
         let (journal, _) = open(disk.clone(), Bytes::new());
-        Arc::new(Self { disk, journal, entries: Arc::default() })
+        Arc::new(Self { disk, journal, entries: Arc::default(), told: Arc::default() })
     }
 
     fn append(&self, durability: Durability) -> Result<(usize, Appended, Ticket)> {
         let (resolver, told) = ticket();
         let mut entries = self.entries.lock().unwrap();
         let number = entries.len();
-        let theirs = Arc::clone(&self.entries);
+        let (theirs, order) = (Arc::clone(&self.entries), Arc::clone(&self.told));
         let done = move |outcome: Result<()>| {
             theirs.lock().unwrap()[number].told = Some(outcome.is_ok());
+            order.lock().unwrap().push(number);
             resolver.resolve(outcome);
         };
         let appended = self.journal.append(1, vec![encode(&[number])], durability, Box::new(done))?;
@@ -112,10 +115,9 @@ impl Life {
         }
     }
 
-    /// Numbers that the next life must find.
-    fn promised(&self, power_goes: bool) -> Vec<usize> {
+    /// Numbers of `entries` that the next life must find.
+    fn promised(&self, entries: &[Entry], power_goes: bool) -> Vec<usize> {
         let struck = self.disk.strikes() > 0;
-        let entries = self.entries.lock().unwrap();
         let stays = |entry: &Entry| match entry.durability {
             Durability::Synced => true,
             // A failed sync takes it along, and the end of the power does so before the first sync.
@@ -128,9 +130,11 @@ impl Life {
     /// Ends this life here and now, and holds what the next one finds against what was promised until then.
     fn crash(&self) {
         let power_goes = thread_rng().gen_bool(0.7);
-        let promised = self.promised(power_goes);
-        // No point lies between the two.
+        let entries = self.entries.lock().unwrap();
+        // From here to what was promised there is no point at which others go on.
         let next = if power_goes { self.disk.power_cut(thread_rng().r#gen()) } else { self.disk.kill() };
+        let promised = self.promised(&entries, power_goes);
+        drop(entries);
         let (_, found) = open(next, Bytes::new());
         assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "in order, once: {found:?}");
         let lost: Vec<usize> = promised.into_iter().filter(|number| !found.contains(number)).collect();
@@ -142,14 +146,14 @@ impl Life {
         let closed = self.journal.close();
         let struck = self.disk.strikes() > 0;
         assert!(closed.is_ok() || struck, "{closed:?}");
-        let promised = self.promised(true);
         let entries = self.entries.lock().unwrap().clone();
         assert!(entries.iter().all(|entry| entry.told.is_some()), "untold: {entries:?}");
+        assert_eq!(*self.told.lock().unwrap(), (0..entries.len()).collect::<Vec<_>>(), "told once each, in order");
         let locations: Vec<Location> = entries.iter().map(|entry| entry.location).collect();
         assert!(struck || locations.is_sorted(), "{locations:?}");
         self.disk.heal();
         let (_, found) = open(self.disk.kill(), Bytes::new());
-        for number in &promised {
+        for number in &self.promised(&entries, true) {
             assert!(found.contains(number), "lost {number}, found {found:?}: {entries:?}");
         }
         if !struck {
