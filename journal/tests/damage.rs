@@ -88,7 +88,11 @@ fn one_flipped_bit_costs_one_record_and_nothing_else() {
         journal.close().unwrap();
         let (journal, recovered) = open(&bad);
         assert_eq!(texts(&recovered), ["first record", "third record", "fourth record"], "bit {bit}");
-        assert_eq!((bad_files(&bad), journal.stats().set_aside), (1, 0), "known damage is copied once, and counted once");
+        assert_eq!(
+            (bad_files(&bad), journal.stats().set_aside),
+            (1, 0),
+            "known damage is copied once, and counted once"
+        );
     }
 }
 

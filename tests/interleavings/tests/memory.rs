@@ -24,8 +24,7 @@ const SHORT: Duration = Duration::from_secs(1);
 
 fn open(keep_alive: Duration) -> ChannelRef {
     let set = |key: &str, value: u64| Setting { key: key.into(), value: value.to_string(), place: "f:1".into() };
-    let settings =
-        [set("capacity", 3), set("transactionCapacity", 2), set("keep-alive", keep_alive.as_secs())];
+    let settings = [set("capacity", 3), set("transactionCapacity", 2), set("keep-alive", keep_alive.as_secs())];
     let options = Options::parse("a1.channels.c1", SPEC.options, &[], settings).unwrap().0;
     let context = ChannelContext { name: "c1".into(), home: "/".into() };
     (SPEC.build)(&options, &context).unwrap()().unwrap()
@@ -142,7 +141,8 @@ fn check(channel: &ChannelRef, out: &Mutex<Out>, stored: &[Vec<String>]) {
 fn everything_comes_out(name: &'static str, seeds: u64, keep_alive: Duration, takers: usize) {
     explore(name, seeds, move || {
         let (channel, out) = (open(keep_alive), Arc::new(Mutex::new(Out::default())));
-        let putters: Vec<_> = (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
+        let putters: Vec<_> =
+            (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
         let takers = (0..takers).map(|_| spawn(&channel, &out, |channel, out| take_until(channel, out, 2 * EVENTS)));
         join(takers.collect::<Vec<_>>());
         let stored = join(putters);
@@ -160,7 +160,8 @@ fn events_go_out_once_while_takers_commit_and_roll_back() {
 fn one_taker_gets_everything_in_order() {
     explore("MEMORY_ORDER", 8, || {
         let (channel, out) = (open(FOREVER), Arc::new(Mutex::new(Out::default())));
-        let putters: Vec<_> = (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
+        let putters: Vec<_> =
+            (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
         take_until(&channel, &out, 2 * EVENTS);
         let delivered: Vec<u64> = out.lock().unwrap().delivered.iter().map(|(sequence, _)| *sequence).collect();
         assert_eq!(delivered, (0..2 * EVENTS as u64).collect::<Vec<_>>());
@@ -197,7 +198,8 @@ fn a_taker_who_leaves_hands_on_the_call() {
 fn what_was_stored_before_the_close_comes_out_and_nothing_else() {
     explore("MEMORY_CLOSE", 12, || {
         let (channel, out) = (open(FOREVER), Arc::new(Mutex::new(Out::default())));
-        let putters: Vec<_> = (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
+        let putters: Vec<_> =
+            (0..2).map(|putter| spawn(&channel, &out, move |channel, _| put(channel, putter))).collect();
         let closer = spawn(&channel, &out, |channel, _| drop(channel.close()));
         let takers = [0, 1].map(|_| spawn(&channel, &out, |channel, out| take_until(channel, out, usize::MAX)));
         join([closer]);
