@@ -1,5 +1,5 @@
-//! Where threads meet in this crate. `tests/interleavings` compiles the modules that use these with shuttle's in their
-//! place, and tries the orders in which threads can run.
+//! Where the threads of channels meet. `tests/interleavings` compiles gate, queue and memory channel with shuttle's in
+//! place of what is named here, and tries many orders in which their threads can run.
 
 pub(crate) use std::thread;
 

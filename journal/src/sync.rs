@@ -1,5 +1,5 @@
-//! Where threads meet in this crate. `tests/interleavings` compiles it with shuttle's in place of these, and tries the
-//! orders in which threads can run.
+//! Where the threads of a journal meet. `tests/interleavings` compiles this crate with shuttle's in place of what is named
+//! here, and tries many orders in which its threads can run.
 
 pub(crate) use std::thread::{self, JoinHandle};
 pub(crate) use std::time::Instant;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use millstream_interleavings::journal::{Appended, Durability, Journal, Location, Options};
@@ -36,6 +37,8 @@ struct Life {
     entries: Arc<Mutex<Vec<Entry>>>,
     /// Numbers in the order in which they were told.
     told: Arc<Mutex<Vec<usize>>>,
+    /// The disk was full, perhaps.
+    filled: AtomicBool,
 }
 
 fn open(disk: FakeDisk, first: Bytes) -> (Journal, Vec<usize>) {
@@ -60,7 +63,7 @@ impl Life {
     fn begin() -> Arc<Self> {
         let disk = FakeDisk::new();
         let (journal, _) = open(disk.clone(), Bytes::new());
-        Arc::new(Self { disk, journal, entries: Arc::default(), told: Arc::default() })
+        Arc::new(Self { disk, journal, entries: Arc::default(), told: Arc::default(), filled: AtomicBool::new(false) })
     }
 
     fn append(&self, durability: Durability) -> Result<(usize, Appended, Ticket)> {
@@ -88,7 +91,7 @@ impl Life {
 
     fn sync(&self) {
         let before = self.entries.lock().unwrap().len();
-        if block_on(self.journal.sync()).is_ok() && self.disk.strikes() == 0 {
+        if block_on(self.journal.sync()).is_ok() && !self.struck() {
             let mut entries = self.entries.lock().unwrap();
             entries[..before].iter_mut().for_each(|entry| entry.synced = true);
         }
@@ -107,7 +110,13 @@ impl Life {
                 self.roll();
             }
             // Some go on without waiting, so that groups have several records.
-            if thread_rng().gen_bool(0.5) && block_on(told).is_ok() && reads {
+            if thread_rng().gen_bool(0.5) {
+                continue;
+            }
+            if block_on(told).is_err() {
+                // Where it was full, there is room again.
+                self.disk.set_capacity(None);
+            } else if reads {
                 let read = self.journal.reader(appended.location).next().unwrap();
                 let (location, _, payload) = read.expect("what was told well can be read");
                 assert_eq!((location, decode(&payload)), (appended.location, vec![number]));
@@ -115,15 +124,33 @@ impl Life {
         }
     }
 
+    /// One call of the disk fails, once or twice, or it is full for a while.
+    fn strike(&self) {
+        let calls = [Call::Write, Call::TornWrite, Call::Sync, Call::SetLen, Call::Create, Call::SyncDir];
+        match calls.get(thread_rng().gen_range(0..=calls.len())) {
+            Some(call) => self.disk.fail(*call, thread_rng().gen_range(0..3), thread_rng().gen_range(1..=2)),
+            None => {
+                self.disk.set_capacity(Some(self.disk.used() + thread_rng().gen_range(0..200)));
+                self.filled.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether anything has failed, perhaps.
+    fn struck(&self) -> bool {
+        self.disk.strikes() > 0 || self.filled.load(Ordering::Relaxed)
+    }
+
     /// Numbers of `entries` that the next life must find.
     fn promised(&self, entries: &[Entry], power_goes: bool) -> Vec<usize> {
-        let struck = self.disk.strikes() > 0;
-        let stays = |entry: &Entry| match entry.durability {
-            Durability::Synced => true,
-            // A failed sync takes it along, and the end of the power does so before the first sync.
-            Durability::Lazy => !struck && (!power_goes || entry.synced),
-        };
-        let promised = |number: &usize| entries[*number].told == Some(true) && stays(&entries[*number]);
+        let struck = self.struck();
+        let well = |entry: &Entry| entry.told == Some(true);
+        let stored = |entry: &Entry| entry.durability == Durability::Synced && well(entry);
+        // What follows was synced with all before it, or comes behind a roll whose snapshot stands for it.
+        let followed = entries.iter().rposition(stored);
+        let lasts = |entry: &Entry| !struck && (!power_goes || entry.synced);
+        let promised =
+            |number: &usize| well(&entries[*number]) && (Some(*number) <= followed || lasts(&entries[*number]));
         (0..entries.len()).filter(promised).collect()
     }
 
@@ -134,28 +161,51 @@ impl Life {
         // From here to what was promised there is no point at which others go on.
         let next = if power_goes { self.disk.power_cut(thread_rng().r#gen()) } else { self.disk.kill() };
         let promised = self.promised(&entries, power_goes);
-        drop(entries);
-        let (_, found) = open(next, Bytes::new());
+        let (entries, struck) = (entries.clone(), self.disk.strikes() > 0);
+        Self::check(next, &entries, &promised, struck);
+    }
+
+    /// Holds what the next life finds against what this one told.
+    fn check(disk: FakeDisk, entries: &[Entry], promised: &[usize], struck: bool) -> Vec<usize> {
+        disk.set_capacity(None);
+        let (journal, found) = open(disk, Bytes::new());
         assert!(found.windows(2).all(|pair| pair[0] < pair[1]), "in order, once: {found:?}");
-        let lost: Vec<usize> = promised.into_iter().filter(|number| !found.contains(number)).collect();
-        assert!(lost.is_empty(), "lost {lost:?}; power {power_goes}, found {found:?}: {:?}", self.entries.lock());
+        for number in promised {
+            assert!(found.contains(number), "lost {number}, found {found:?}: {entries:?}");
+        }
+        let failed = |number: &&usize| entries.get(**number).is_some_and(|entry| entry.told == Some(false));
+        if let (Some(failed), Some(last)) = (found.iter().find(failed), promised.last()) {
+            assert!(failed > last, "{failed} failed, and {last} was stored behind it; found {found:?}: {entries:?}");
+        }
+        // No segment was deleted: what a snapshot stands for is there itself, unless a failed sync took it.
+        let mut reader = journal.reader(Location { segment: 0, offset: 0 });
+        let mut read = Vec::new();
+        while let Some((location, _, payload)) = reader.next().unwrap() {
+            let number = decode(&payload)[0];
+            let told = entries.get(number).map_or(location, |entry| entry.location);
+            assert_eq!(location, told, "{number} is not where it was told to be: {entries:?}");
+            read.push(number);
+        }
+        assert!(struck || read == found, "read {read:?}, found {found:?}: {entries:?}");
+        found
     }
 
     /// Nothing is left untold by a journal that was closed, and what it holds is what it told.
     fn close(&self) {
         let closed = self.journal.close();
-        let struck = self.disk.strikes() > 0;
+        let struck = self.struck();
         assert!(closed.is_ok() || struck, "{closed:?}");
-        let entries = self.entries.lock().unwrap().clone();
+        let mut entries = self.entries.lock().unwrap().clone();
+        if closed.is_ok() && !struck {
+            entries.iter_mut().for_each(|entry| entry.synced = true);
+        }
         assert!(entries.iter().all(|entry| entry.told.is_some()), "untold: {entries:?}");
         assert_eq!(*self.told.lock().unwrap(), (0..entries.len()).collect::<Vec<_>>(), "told once each, in order");
         let locations: Vec<Location> = entries.iter().map(|entry| entry.location).collect();
         assert!(struck || locations.is_sorted(), "{locations:?}");
-        self.disk.heal();
-        let (_, found) = open(self.disk.kill(), Bytes::new());
-        for number in &self.promised(&entries, true) {
-            assert!(found.contains(number), "lost {number}, found {found:?}: {entries:?}");
-        }
+        let power_goes = thread_rng().gen_bool(0.5);
+        let next = if power_goes { self.disk.power_cut(thread_rng().r#gen()) } else { self.disk.kill() };
+        let found = Self::check(next, &entries, &self.promised(&entries, power_goes), struck);
         if !struck {
             assert_eq!(found, (0..entries.len()).collect::<Vec<_>>());
         }
@@ -169,13 +219,6 @@ fn spawn(life: &Arc<Life>, work: impl FnOnce(&Life) + Send + 'static) -> JoinHan
 
 fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-}
-
-/// One call of the disk fails, once or twice.
-fn strike(disk: &FakeDisk) {
-    let calls = [Call::Write, Call::TornWrite, Call::Sync, Call::SetLen, Call::Create, Call::SyncDir];
-    let call = calls[thread_rng().gen_range(0..calls.len())];
-    disk.fail(call, thread_rng().gen_range(0..3), thread_rng().gen_range(1..=2));
 }
 
 #[test]
@@ -193,7 +236,7 @@ fn what_was_told_well_is_read_and_found_again_and_everyone_is_told() {
 
 #[test]
 fn a_crash_at_any_moment_takes_nothing_that_was_told_well() {
-    explore("JOURNAL_CRASH", 12, || {
+    explore("JOURNAL_CRASH", 24, || {
         let life = Life::begin();
         let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(false)));
         let syncs = spawn(&life, |life| life.sync());
@@ -209,9 +252,9 @@ fn a_crash_at_any_moment_takes_nothing_that_was_told_well() {
 
 #[test]
 fn failures_at_any_moment_are_told_and_take_nothing_that_was_told_well() {
-    explore("JOURNAL_FAILS", 12, || {
+    explore("JOURNAL_FAILS", 24, || {
         let life = Life::begin();
-        strike(&life.disk);
+        life.strike();
         let others = [0, 1].map(|_| spawn(&life, |life| life.append_some(false)));
         let syncs = spawn(&life, |life| life.sync());
         let crashes = thread_rng().gen_bool(0.5);

@@ -1,4 +1,8 @@
 //! The memory channel between threads: each event goes out once or is still there, in order, and nobody waits in vain.
+//!
+//! Seen to catch: a put, a roll-back or a close that wakes nobody, or wakes before there is something to see; a roll-back
+//! that loses its events, or puts them behind others; a take whose events can still be taken; a commit that frees
+//! nothing; a sequence counted under one lock and queued under another; a close that leaves what waits, or lets puts in.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeSet;

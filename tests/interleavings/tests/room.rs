@@ -1,4 +1,8 @@
 //! Who waits for room gets it: never more than there is, in the order asked, and nothing is lost of what comes back.
+//!
+//! Seen to catch: an asker who leaves, room that comes back, or bounds that grow, without a look at the line; a look at the
+//! line before the asker stands in it; fitting looked at under one lock and counted under another; room that is dropped
+//! and not given back; what was stored counted beside its room for a moment; the last asker served first.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;

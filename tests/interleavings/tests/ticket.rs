@@ -1,4 +1,6 @@
 //! A ticket says what its resolver said, or that nobody said anything; nobody waits for good.
+//!
+//! Seen to catch: a resolver that keeps what it should say.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use millstream_interleavings::{Error, explore, point, ticket};

@@ -51,6 +51,7 @@ const FOLDERS: &[(&str, Layer)] = &[
     ("millstream", Layer::Program),
     ("testkit", Layer::Tool),
     ("tests", Layer::Tool),
+    ("tests/interleavings", Layer::Tool),
     ("benches", Layer::Tool),
     ("xtask", Layer::Tool),
 ];
