@@ -1,4 +1,10 @@
 //! Group commit between threads: what was said to be stored is on the disk at that moment, and everyone is told.
+//!
+//! Seen to catch: told before the sync, or before readers may read it; a group synced only if its first record asks for it; a
+//! sync told well that was none, or tried again after it failed; a roll or an end without a sync; an append that does not
+//! wake the writer, or wakes it too early; a writer that sleeps without a look, or drops what came meanwhile; after a
+//! failure: what is enqueued forgotten, a close forgotten, a snapshot taken while failures are told, the next place
+//! not set back.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
