@@ -1,4 +1,5 @@
-//! The outside world, behind traits where tests change it: disk, directory locks, clocks, failpoints, listeners, TLS.
+//! The outside world, behind traits where tests change it: disk, directory locks, clocks, failpoints, listeners, TLS, and
+//! the memory that peers share.
 //!
 //! Everything durable goes through [`disk::Disk`], so that tests can tear, fill and fail it.
 
@@ -10,6 +11,7 @@ pub mod identity;
 pub mod listen;
 pub mod local_host;
 pub mod lock;
+pub mod memory;
 pub mod tls;
 pub mod view;
 
@@ -18,4 +20,5 @@ pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};
 pub use identity::FileIdentity;
 pub use local_host::LocalHost;
 pub use lock::DirLock;
+pub use memory::{Memory, Share};
 pub use view::ViewDisk;

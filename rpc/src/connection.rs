@@ -9,19 +9,20 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millstream_core::{Error, Fut, Result, StopToken};
+use millstream_io::Share;
 use millstream_wire::avro_rpc::{Incoming, Request, Responder, ServerConnection, UnknownClient};
 use millstream_wire::netty::{Frame, FrameDecoder, FrameLimits, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use crate::buffers::Buffers;
 use crate::server::{Call, Pending, Reply, Service, Shared};
 use crate::transport::{Reading, Writing};
 
-/// Steps in which a connection takes memory from what all share.
-pub(crate) const UNIT_BYTES: usize = 64 << 10;
+/// Steps in which a connection takes memory from what all share; the first is its own.
+const UNIT_BYTES: usize = 64 << 10;
 
 struct Connection<'a, S> {
     shared: &'a Shared<S>,
@@ -40,7 +41,7 @@ struct Intake {
     /// Bytes read since the last whole frame.
     unfinished: usize,
     /// For those beyond the first unit.
-    held: Option<OwnedSemaphorePermit>,
+    share: Share,
     chunk: BytesMut,
     chunk_bytes: usize,
 }
@@ -66,7 +67,7 @@ pub(crate) async fn run<S: Service>(stream: TcpStream, peer: SocketAddr, shared:
         shared,
         peer,
         rpc: ServerConnection::new(shared.service.protocol(), UnknownClient::Accept),
-        intake: Intake::new(shared.limits.frame),
+        intake: Intake::new(shared.limits.frame, shared.memory.share(Some(shared.limits.stall))),
         executing: None,
         answers: VecDeque::new(),
         replies,
@@ -89,14 +90,13 @@ pub(crate) async fn run<S: Service>(stream: TcpStream, peer: SocketAddr, shared:
 
 impl<S: Service> Connection<'_, S> {
     async fn exchange(&mut self, reading: &mut Reading) -> Result<()> {
-        let Shared { stop, limits, memory, .. } = self.shared;
-        let mut stop = stop.clone();
+        let mut stop = self.shared.stop.clone();
         let (mut stopping, mut ended) = (false, false);
-        let mut last_byte = Instant::now();
         loop {
             let may_execute = self.executing.is_none() && self.answers.len() < MAX_OPEN;
             if may_execute && let Some(frame) = self.intake.frames.next_frame()? {
                 self.intake.unfinished = 0;
+                self.intake.share.finish();
                 self.begin(frame)?;
                 continue;
             }
@@ -107,10 +107,12 @@ impl<S: Service> Connection<'_, S> {
                 }
             }
             let may_read = may_execute && !stopping && !ended;
-            let in_a_frame = may_read && !self.intake.frames.is_between_frames();
+            if !may_read {
+                // The peer is not to blame.
+                self.intake.share.finish();
+            }
             tokio::select! {
-                read = self.intake.read(reading, memory, self.peer), if may_read => {
-                    last_byte = Instant::now();
+                read = self.intake.read(reading, self.peer), if may_read => {
                     ended = read? == 0;
                     if ended && !self.intake.frames.is_between_frames() {
                         let problem = format!("connection ended in the middle of a frame, after {} bytes", self.intake.unfinished);
@@ -128,9 +130,6 @@ impl<S: Service> Connection<'_, S> {
                     let _ = self.replies.send(frame).await;
                 }
                 () = stop.stopped(), if !stopping => stopping = true,
-                () = sleep_until(last_byte + limits.stall), if in_a_frame => {
-                    return Err(Error::net("read", self.peer, io::ErrorKind::TimedOut.into()));
-                }
             }
         }
     }
@@ -152,11 +151,11 @@ impl<S: Service> Connection<'_, S> {
 // === impl Intake ===
 
 impl Intake {
-    fn new(limits: FrameLimits) -> Self {
+    fn new(limits: FrameLimits, share: Share) -> Self {
         Self {
             frames: FrameDecoder::new(limits),
             unfinished: 0,
-            held: None,
+            share,
             chunk: BytesMut::new(),
             chunk_bytes: LEAST_CHUNK_BYTES,
         }
@@ -166,11 +165,15 @@ impl Intake {
     ///
     /// # Cancel safety
     /// Dropped, nothing was read.
-    async fn read(&mut self, reading: &mut Reading, memory: &Arc<Semaphore>, peer: SocketAddr) -> Result<usize> {
-        reserve(&mut self.held, memory, self.unfinished).await;
+    async fn read(&mut self, reading: &mut Reading, peer: SocketAddr) -> Result<usize> {
+        if !self.frames.is_between_frames() {
+            let held = self.share.hold(shared(self.unfinished)).await;
+            held.map_err(|error| Error::net("read", peer, error))?;
+        }
         self.chunk.reserve(self.chunk_bytes);
         let room = self.chunk.capacity().min(self.chunk_bytes);
-        let len = match reading.take(room as u64).read_buf(&mut self.chunk).await {
+        let mut reading = reading.take(room as u64);
+        let len = match self.share.within(reading.read_buf(&mut self.chunk)).await {
             Ok(len) => len,
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset && self.frames.is_between_frames() => 0,
             // Java's peers leave without saying goodbye to TLS.
@@ -178,8 +181,9 @@ impl Intake {
             Err(error) => return Err(Error::net("read", peer, error)),
         };
         self.unfinished += len;
+        self.share.came(len);
         // Else the next read waits for it.
-        hold_at_once(&mut self.held, memory, self.unfinished);
+        self.share.hold_at_once(shared(self.unfinished));
         // A batch may stay a slice of what is pushed: a small one must not keep a large buffer.
         if len * 2 > self.chunk_bytes {
             self.frames.push(self.chunk.split().freeze());
@@ -196,50 +200,17 @@ impl Intake {
         Ok(len)
     }
 
-    /// Nothing waits to be executed: gives back what the unfinished frame does not need.
+    /// Nothing waits to be executed: gives back what the unfinished frame does not need, or the next read does.
     fn let_go(&mut self) {
-        let wanted = units(self.unfinished);
-        if let Some(held) = &mut self.held
-            && let Some(surplus) = held.num_permits().checked_sub(wanted)
-        {
-            drop(held.split(surplus));
+        if self.frames.is_between_frames() {
+            self.share.rest();
         }
     }
 }
 
-/// Units to be held for `bytes` of an unfinished frame: the first is each connection's own.
-fn units(bytes: usize) -> usize {
-    bytes / UNIT_BYTES
-}
-
-/// Holds memory for `bytes` of an unfinished frame, as soon as there is some.
-async fn reserve(held: &mut Option<OwnedSemaphorePermit>, memory: &Arc<Semaphore>, bytes: usize) {
-    let Some(missing) = missing(held.as_ref(), bytes) else { return };
-    // Never closed, so this cannot fail.
-    let Ok(more) = Arc::clone(memory).acquire_many_owned(missing).await else { return };
-    add(held, more);
-}
-
-/// The same, if nobody has to be waited for.
-fn hold_at_once(held: &mut Option<OwnedSemaphorePermit>, memory: &Arc<Semaphore>, bytes: usize) {
-    if let Some(missing) = missing(held.as_ref(), bytes)
-        && let Ok(more) = Arc::clone(memory).try_acquire_many_owned(missing)
-    {
-        add(held, more);
-    }
-}
-
-/// Units that are wanted for `bytes` and not yet held.
-fn missing(held: Option<&OwnedSemaphorePermit>, bytes: usize) -> Option<u32> {
-    let missing = units(bytes).saturating_sub(held.map_or(0, OwnedSemaphorePermit::num_permits));
-    u32::try_from(missing).ok().filter(|missing| *missing > 0)
-}
-
-fn add(held: &mut Option<OwnedSemaphorePermit>, more: OwnedSemaphorePermit) {
-    match held {
-        Some(held) => held.merge(more),
-        None => *held = Some(more),
-    }
+/// What `bytes` of an unfinished frame take of the shared memory.
+fn shared(bytes: usize) -> usize {
+    bytes / UNIT_BYTES * UNIT_BYTES
 }
 
 async fn executed(executing: &mut Option<(u32, Responder, Fut<'static, Pending>)>) -> Pending {

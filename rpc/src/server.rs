@@ -6,7 +6,8 @@
 //!
 //! # Memory
 //! Whatever peers claim or send, all connections together keep at most [`ServerLimits::memory_bytes`] of unfinished frames
-//! beyond a small share for each. A peer that stops in the middle of a frame is disconnected.
+//! beyond a small share for each. A peer that does not go on with a frame is disconnected, and when the memory is used up the
+//! one whose frame costs most: see [`millstream_io::memory`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_core::{Error, Fut, Result, StopToken};
+use millstream_io::Memory;
 use millstream_wire::avro_rpc::{Metadata, Protocol};
 use millstream_wire::netty::FrameLimits;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
@@ -78,7 +79,7 @@ pub struct ServerLimits {
     pub frame: FrameLimits,
     /// Bytes of unfinished frames and of calls that wait for their execution, over all connections. Default 256 MiB.
     pub memory_bytes: usize,
-    /// After so long without a byte in the middle of a frame the peer is disconnected. Default 60 s.
+    /// A small frame has so long to come, one that holds memory less. Default 60 s.
     pub stall: Duration,
     /// How long a server that stops waits for the calls under way. Default 2 s.
     pub stop: Duration,
@@ -97,8 +98,7 @@ pub(crate) struct Shared<S> {
     pub(crate) service: Arc<S>,
     pub(crate) wrapping: Wrapping<TlsAcceptor>,
     pub(crate) limits: ServerLimits,
-    /// Units of [`connection::UNIT_BYTES`].
-    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) memory: Memory,
     pub(crate) stop: StopToken,
 }
 
@@ -176,9 +176,9 @@ impl Server {
 
     /// Serves until asked to stop; then no further call is read, and those under way are answered, within [`ServerLimits::stop`].
     pub async fn serve<S: Service>(self, service: Arc<S>, stop: StopToken) {
-        let memory = Semaphore::new(self.limits.memory_bytes.div_ceil(connection::UNIT_BYTES));
+        let memory = Memory::new(self.limits.memory_bytes);
         let Self { listener, wrapping, limits } = self;
-        let (memory, mut stopping) = (Arc::new(memory), stop.clone());
+        let mut stopping = stop.clone();
         let shared = Arc::new(Shared { service, wrapping, limits, memory, stop });
         let (mut connections, mut refused) = (JoinSet::new(), false);
         loop {

@@ -263,6 +263,26 @@ async fn unfinished_frames_wait_for_memory_and_finish_once_there_is_some() {
 }
 
 #[tokio::test]
+async fn slow_peers_that_hold_all_memory_are_dropped_for_a_good_one() {
+    let limits = ServerLimits { memory_bytes: 384 << 10, ..ServerLimits::default() };
+    let running = Running::start(Wrapping::default(), limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        let mut socket = running.socket().await;
+        socket.write_all(&[0, 0, 0, 1, 0, 0, 0, 1, 0, 16, 0, 0]).await.unwrap();
+        // Waits for room, or for more of the frame.
+        socket.write_all(&[7; 200 << 10]).await.unwrap();
+        slow.push(socket);
+    }
+    let mut good = running.client().await;
+    let large = "x".repeat(200 << 10);
+    assert_eq!(echo(&mut good, &large).await, large);
+    let error = running.outcome().await.unwrap_err();
+    assert!(error.to_string().contains("hold too many bytes"), "{error}");
+    assert_eq!(echo(&mut good, &large).await, large, "as long as others are slow");
+}
+
+#[tokio::test]
 async fn a_server_that_stops_answers_what_is_under_way() {
     let running = Running::plain().await;
     let mut client = running.client().await;

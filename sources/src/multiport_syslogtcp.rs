@@ -25,14 +25,14 @@ use millstream_core::{
     Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, family, optional,
     required, unset,
 };
-use millstream_io::{listen, tls};
+use millstream_io::{Memory, listen, tls};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::charset::{Decoder, Policy};
 use crate::gather::Gather;
-use crate::socket::{self, MEMORY_BYTES, Memory, Stream};
+use crate::socket::{self, MEMORY_BYTES, Stream};
 use crate::syslog::{self, KeepFields, Limits, Multiport, Now, PeerHeaders, hear};
 use crate::window::{Progress, pause};
 

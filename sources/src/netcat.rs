@@ -19,13 +19,13 @@ use millstream_core::{
     Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, SlabBuilder, Source, SourceContext, SourceSpec,
     optional, required,
 };
-use millstream_io::listen;
+use millstream_io::{Memory, listen};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::charset::{Decoder, Policy};
 use crate::line::units;
-use crate::socket::{self, Inbox, MEMORY_BYTES, Memory, stored};
+use crate::socket::{self, Inbox, MEMORY_BYTES, stored};
 use crate::window::together;
 
 /// The declaration.
@@ -122,7 +122,7 @@ impl Talk {
     async fn with(self, mut stream: TcpStream, peer: SocketAddr, cx: SourceContext, memory: Memory) -> Result<()> {
         let failed = |action| move |error| Error::net(action, peer, error);
         let mut stop = cx.stop.clone();
-        let mut inbox = Inbox::new(memory);
+        let mut inbox = Inbox::new(&memory, None);
         let most_events = together(&cx, MOST_EVENTS);
         // No newline is before here.
         let mut searched = 0;

@@ -2,21 +2,20 @@
 //!
 //! # Memory
 //! A peer costs nothing while it says nothing. What it has begun to say and not ended is held, as far as its protocol lets
-//! a message grow; all peers of a source together hold at most [`MEMORY_BYTES`] beyond a small share for each. One that
-//! would exceed that is disconnected, and so is one beyond [`MOST_PEERS`].
+//! a message grow; all peers of a source together hold at most [`MEMORY_BYTES`] beyond a small share for each. Slow ones
+//! are disconnected as [`millstream_io::memory`] says, and so are those beyond [`MOST_PEERS`].
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use millstream_core::{Batch, Error, MetricName, SourceContext};
+use millstream_io::{Memory, Share};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -24,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 /// Held by unfinished messages of all peers of a source.
 pub(crate) const MEMORY_BYTES: usize = 64 << 20;
 /// Held by each peer without being counted.
-const SHARE_BYTES: usize = 16 << 10;
+pub(crate) const SHARE_BYTES: usize = 16 << 10;
 /// Peers at a time.
 const MOST_PEERS: usize = 10_000;
 /// Read at once.
@@ -39,16 +38,11 @@ const STOP_WAIT: Duration = Duration::from_secs(2);
 /// Counts a connection for as long as it lives.
 struct Open(SourceContext);
 
-/// The memory that the peers of a source share.
-#[derive(Debug, Clone)]
-pub(crate) struct Memory(Arc<Semaphore>);
-
 /// What a peer said and what was not taken out yet.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) bytes: BytesMut,
-    memory: Memory,
-    held: Option<OwnedSemaphorePermit>,
+    share: Share,
 }
 
 /// Accepts peers until the source is asked to stop; `attend` serves one and ends by itself when asked to stop.
@@ -184,55 +178,42 @@ impl Drop for Open {
     }
 }
 
-// === impl Memory ===
-
-impl Memory {
-    pub(crate) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes)))
-    }
-}
-
 // === impl Inbox ===
 
 impl Inbox {
-    pub(crate) fn new(memory: Memory) -> Self {
-        Self { bytes: BytesMut::new(), memory, held: None }
+    /// For one peer. With `patience` a small message is waited for so long; without one, for ever.
+    pub(crate) fn new(memory: &Memory, patience: Option<Duration>) -> Self {
+        Self { bytes: BytesMut::new(), share: memory.share(patience) }
     }
 
     /// Reads what has come, at least one byte; 0 at the end.
     ///
     /// # Errors
-    /// Those of the connection, and when all peers together hold too much.
+    /// Those of the connection, and when the peer is too slow or holds too much.
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped.
     pub(crate) async fn fill(&mut self, reader: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.bytes.is_empty() {
             // Nothing is held while nothing comes.
-            (self.bytes, self.held) = (BytesMut::new(), None);
-        }
-        let beyond = self.bytes.len().saturating_sub(SHARE_BYTES);
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        if beyond > held {
+            self.bytes = BytesMut::new();
+            self.share.rest();
+        } else {
+            let beyond = self.bytes.len().saturating_sub(SHARE_BYTES);
             // Room for as much again, so that a long message asks seldom.
-            let wanted = (2 * beyond - held).min(MEMORY_BYTES) as u32;
-            let Ok(more) = Arc::clone(&self.memory.0).try_acquire_many_owned(wanted) else {
-                let text = "all peers together hold too many bytes of unfinished messages";
-                return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
-            };
-            match &mut self.held {
-                Some(held) => held.merge(more),
-                None => self.held = Some(more),
-            }
+            let wanted = if beyond > self.share.held() { 2 * beyond } else { beyond };
+            self.share.hold(wanted).await?;
         }
-        read_some(reader, &mut self.bytes).await
+        let read = self.share.within(read_some(reader, &mut self.bytes)).await?;
+        self.share.came(read);
+        Ok(read)
     }
 
-    /// Takes the first bytes out; what is held besides is counted again at the next [`Self::fill`].
+    /// Takes the first bytes out; they are counted until the next [`Self::fill`].
     pub(crate) fn take(&mut self, bytes: usize) -> BytesMut {
         let taken = self.bytes.split_to(bytes);
+        self.share.finish();
         if self.bytes.len() <= SHARE_BYTES {
-            self.held = None;
             // The rest must not keep the allocation of what was taken.
             self.bytes = BytesMut::from(&self.bytes[..]);
         }
@@ -262,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_is_held_until_it_is_taken_and_no_more_than_that() {
         let (mut peer, mut stream) = duplex(1 << 20);
-        let mut inbox = Inbox::new(Memory::new(MEMORY_BYTES));
+        let mut inbox = Inbox::new(&Memory::new(MEMORY_BYTES), None);
         peer.write_all(b"one\ntw").await.unwrap();
         assert_eq!(inbox.fill(&mut stream).await.unwrap(), 6);
         assert!(inbox.bytes.capacity() < 256);
@@ -273,23 +254,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn peers_that_hold_too_much_together_are_refused_and_room_comes_back() {
+    async fn peers_that_hold_too_much_together_lose_the_costliest_and_small_ones_get_in() {
         let memory = Memory::new(200_000);
-        let (mut inboxes, mut problem) = (Vec::new(), None);
-        while problem.is_none() {
-            let mut inbox = Inbox::new(memory.clone());
-            for _ in 0..4 {
-                problem = inbox.fill(&mut &[b'x'; READ_BYTES][..]).await.err().or(problem);
-            }
-            inboxes.push(inbox);
+        let mut slow = Inbox::new(&memory, None);
+        for _ in 0..3 {
+            slow.fill(&mut &[b'x'; READ_BYTES][..]).await.unwrap();
         }
-        assert_eq!(problem.unwrap().kind(), io::ErrorKind::QuotaExceeded);
-        let held: usize = inboxes.iter().map(|inbox| inbox.bytes.len()).sum();
-        assert!(held <= 200_000 + inboxes.len() * (SHARE_BYTES + READ_BYTES), "{held}");
-        let mut other = Inbox::new(memory);
-        inboxes.clear();
-        for _ in 0..2 {
-            other.fill(&mut &[b'x'; READ_BYTES][..]).await.unwrap();
+        let (_silent, mut stream) = duplex(1);
+        let slow = tokio::spawn(async move { slow.fill(&mut stream).await });
+        let mut good = Inbox::new(&memory, None);
+        for _ in 0..3 {
+            good.fill(&mut &[b'x'; READ_BYTES][..]).await.unwrap();
+            tokio::task::yield_now().await;
         }
+        assert_eq!(slow.await.unwrap().unwrap_err().kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(good.take(3 * READ_BYTES).len(), 3 * READ_BYTES);
+        assert_eq!(good.fill(&mut &b"y"[..]).await.unwrap(), 1);
+        assert_eq!(good.share.held(), 0);
     }
 }

@@ -22,12 +22,12 @@ use millstream_core::options::joined;
 use millstream_core::{
     Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required,
 };
-use millstream_io::{listen, tls};
+use millstream_io::{Memory, listen, tls};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::gather::Gather;
-use crate::socket::{self, MEMORY_BYTES, Memory, Stream};
+use crate::socket::{self, MEMORY_BYTES, Stream};
 use crate::syslog::{self, Classic, Custom, KeepFields, Limits, Now, PeerHeaders, hear};
 
 /// The declaration.

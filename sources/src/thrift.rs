@@ -1,7 +1,7 @@
 //! Listens for Thrift: what Flume's thrift sinks and clients send.
 //!
 //! Messages are framed and in the compact or the binary encoding, as `protocol` says. A connection whose bytes are no
-//! messages is closed.
+//! messages is closed, and so is one that begins a message and does not go on with it.
 //!
 //! # Delivery
 //! `OK` is answered once every required channel has the events, `FAILED` when one refused them: the peer has to send them
@@ -12,6 +12,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream_core::options::joined;
@@ -19,14 +20,14 @@ use millstream_core::{
     Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional,
     required, unset,
 };
-use millstream_io::{listen, tls};
+use millstream_io::{Memory, listen, tls};
 use millstream_wire::EventLimits;
 use millstream_wire::thrift::{Call, Encoding, Method, Status, decode_call, encode_exception, encode_reply};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::socket::{self, Inbox, Memory, Stream, stored};
+use crate::socket::{self, Inbox, Stream, stored};
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -52,6 +53,8 @@ const OPTIONS: [OptionSpec; OWN.len() + tls::SERVER_OPTIONS.len()] = joined(&[&O
 const MOST_FRAME_BYTES: usize = 16_384_000;
 /// Held by unfinished frames of all peers.
 const MEMORY_BYTES: usize = 256 << 20;
+/// A small frame has so long to come; for those that hold memory see [`millstream_io::memory`].
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Of a frame's length.
 const LENGTH_BYTES: usize = 4;
 
@@ -116,7 +119,7 @@ impl Source for Thrift {
 impl Serving {
     async fn connection(&self, mut stream: Box<dyn Stream>, peer: SocketAddr) -> Result<()> {
         let mut stop = self.cx.stop.clone();
-        let mut inbox = Inbox::new(self.memory.clone());
+        let mut inbox = Inbox::new(&self.memory, Some(PATIENCE));
         loop {
             while let Some(frame) = self.frame(&mut inbox, peer)? {
                 if let Some(answer) = self.answer(&frame, peer).await? {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use millstream_core::{Error, MetricName, Result, StopToken, Take};
+use millstream_io::Share;
 use millstream_wire::WireError;
 use millstream_wire::avro_rpc::{Incoming, Metadata, Request, Responder, ServerConnection, UnknownClient};
 use millstream_wire::names::{NAMES, Names, Peer, accepts_names};
@@ -30,6 +31,10 @@ struct Connection {
     sink: Arc<Shared>,
     rpc: ServerConnection,
     frames: FrameDecoder,
+    /// For the call that is not whole.
+    share: Share,
+    /// Bytes of it, at most.
+    unfinished: usize,
     /// Frames to write. Bounded, so that a peer that does not read is not read from either.
     replies: mpsc::Sender<Vec<Bytes>>,
     /// Calls for batches, each until its batch is on the way; foreign ones until it is answered for.
@@ -54,7 +59,11 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, sink: Arc<Shared>
     sink.count(MetricName::ConnectionClosedCount, 1);
     match ended {
         Ok(()) => tracing::debug!(%peer, "disconnected"),
-        Err(error) => tracing::warn!(%error, %peer, "connection ended"),
+        Err(error) => {
+            tracing::warn!(%error, %peer, "connection ended");
+            sink.count(MetricName::ConnectionFailedCount, 1);
+            sink.cx.status.failed(&error);
+        }
     }
 }
 
@@ -69,6 +78,8 @@ async fn run(stream: TcpStream, sink: &Arc<Shared>, id: u64) -> Result<()> {
         sink: Arc::clone(sink),
         rpc: ServerConnection::new(spark_sink::protocol(), UnknownClient::Accept),
         frames: FrameDecoder::new(REQUEST_LIMITS),
+        share: sink.memory.share(Some(PATIENCE)),
+        unfinished: 0,
         replies,
         polls: JoinSet::new(),
     };
@@ -101,16 +112,22 @@ impl Connection {
             if stopping && self.polls.is_empty() && !self.sink.takes.holds(self.id) {
                 return Ok(());
             }
+            self.hold().await?;
             tokio::select! {
-                read = reader.read(&mut chunk) => {
+                read = self.share.within(reader.read(&mut chunk)) => {
                     let len = match read {
-                        Ok(0) => return Ok(()),
+                        Ok(0) if self.frames.is_between_frames() => return Ok(()),
+                        Ok(0) => return Err(Error::net("read", "from peer", std::io::ErrorKind::UnexpectedEof.into())),
                         Ok(len) => len,
                         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),
                         Err(error) => return Err(Error::net("read", "from peer", error)),
                     };
                     self.frames.push(Bytes::copy_from_slice(&chunk[..len]));
+                    self.unfinished += len;
+                    self.share.came(len);
                     while let Some(frame) = self.frames.next_frame()? {
+                        self.share.finish();
+                        self.unfinished = 0;
                         self.execute(frame.serial, frame.payload).await?;
                     }
                 }
@@ -118,6 +135,16 @@ impl Connection {
                 () = stop.stopped(), if !stopping => stopping = true,
             }
         }
+    }
+
+    /// Makes room for what the unfinished call is.
+    async fn hold(&mut self) -> Result<()> {
+        if self.frames.is_between_frames() {
+            self.share.rest();
+            return Ok(());
+        }
+        let held = self.share.hold(self.unfinished.saturating_sub(SHARE_BYTES)).await;
+        held.map_err(|error| Error::net("read", "from peer", error))
     }
 
     async fn execute(&mut self, serial: u32, payload: Bytes) -> Result<(), WireError> {
@@ -307,6 +334,10 @@ const MAX_POLLS: usize = 1024;
 const QUEUED_REPLIES: usize = 16;
 /// Calls are a few dozen bytes; the first carries the protocol's text, about 2 KB.
 const REQUEST_LIMITS: FrameLimits = FrameLimits { max_frame_bytes: 1 << 20, max_buffers: 1 << 10 };
+/// A small call has so long to come; one that holds memory less.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Held by each peer without being counted.
+const SHARE_BYTES: usize = 16 << 10;
 const CHUNK_BYTES: usize = 8 << 10;
 /// How long a sink that stops waits for the acks of what it handed out.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

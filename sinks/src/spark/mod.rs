@@ -26,7 +26,7 @@ use millstream_core::{
     BuiltSink, ChannelRef, Error, Fut, Kind, Limit, MetricName, Options, PullSink, Result, SinkContext, SinkSpec, Take,
     optional, required,
 };
-use millstream_io::holder;
+use millstream_io::{Memory, holder};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ struct Shared {
     takes: Takes,
     /// Batches that foreign peers may still get.
     foreign: Arc<Semaphore>,
+    /// Of unfinished calls.
+    memory: Memory,
     timeout: Duration,
     backoff: Duration,
     cx: SinkContext,
@@ -126,6 +128,7 @@ impl SparkSink {
             channel,
             takes,
             foreign: Arc::new(Semaphore::new(self.foreign_batches)),
+            memory: Memory::new(MEMORY_BYTES),
             timeout: self.timeout,
             backoff: self.backoff.max(LEAST_BACKOFF),
             cx,
@@ -203,6 +206,8 @@ impl Shared {
     }
 }
 
+/// Held by the unfinished calls of all peers, beyond a small share for each.
+const MEMORY_BYTES: usize = 64 << 20;
 /// However short `backoffInterval` is, a channel that never waits does not keep a core busy.
 const LEAST_BACKOFF: Duration = Duration::from_millis(10);
 /// Until the next try to accept.

@@ -1,27 +1,30 @@
-//! Bodies of requests, read whole.
+//! Bodies of requests, read whole. What they hold, and how fast they have to come, is what [`millstream_io::memory`] says.
 
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use millstream_io::{Memory, Share};
 use tokio::time::timeout;
 
 use super::Refusal;
+use crate::socket::SHARE_BYTES;
 
 /// Held by the bodies of all requests that are under way.
 const ALL_BYTES: usize = 256 << 20;
 /// Longest body where the handler does not cut it.
 pub(super) const MOST_BYTES: usize = 128 << 20;
-/// A peer is given up when so long nothing of a body comes.
-const STALL: Duration = Duration::from_secs(60);
+/// A small body has so long to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A body that finds no room waits so long for it.
+const ROOM_WAIT: Duration = Duration::from_secs(3);
 
 /// Reads bodies, within bounds.
 #[derive(Debug)]
-pub(super) struct Bodies(Arc<Semaphore>);
+pub(super) struct Bodies(Memory);
 
 /// A body, counted for as long as it lives.
 #[derive(Debug)]
@@ -29,14 +32,14 @@ pub(super) struct Body {
     pub(super) bytes: Bytes,
     /// More came than the handler takes.
     pub(super) is_cut: bool,
-    _held: Option<OwnedSemaphorePermit>,
+    _held: Share,
 }
 
 // === impl Bodies ===
 
 impl Bodies {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(ALL_BYTES)))
+        Self(Memory::new(ALL_BYTES))
     }
 
     /// Reads a body of at most `most_bytes`.
@@ -44,11 +47,14 @@ impl Bodies {
     /// # Errors
     /// For one that does not come, or finds no room, or is longer, unless that is passed over.
     pub(super) async fn read(&self, mut body: Incoming, most_bytes: usize, passes_over: bool) -> Result<Body, Refusal> {
-        let (mut bytes, mut held, mut is_cut) = (BytesMut::new(), None::<OwnedSemaphorePermit>, false);
+        let (mut bytes, mut share, mut is_cut) = (BytesMut::new(), self.0.share(Some(PATIENCE)), false);
         if !passes_over && body.size_hint().lower() > most_bytes as u64 {
             return Err(too_large(most_bytes));
         }
-        while let Some(frame) = timeout(STALL, body.frame()).await.map_err(|_| stalled())? {
+        share.hold(0).await.map_err(|error| too_slow(&error))?;
+        while let Some(frame) =
+            share.within(async { Ok(body.frame().await) }).await.map_err(|error| too_slow(&error))?
+        {
             let frame = frame.map_err(|error| Refusal::bad(format!("the body does not come: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             let taken = data.len().min(most_bytes - bytes.len());
@@ -59,17 +65,17 @@ impl Bodies {
             if taken == 0 {
                 continue;
             }
-            let more = Arc::clone(&self.0).try_acquire_many_owned(taken as u32).map_err(|_| Refusal {
+            let room = timeout(ROOM_WAIT, share.hold((bytes.len() + taken).saturating_sub(SHARE_BYTES))).await;
+            room.map_err(|_| Refusal {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 text: "too many bodies are under way, send it again".into(),
-            })?;
-            match &mut held {
-                Some(held) => held.merge(more),
-                None => held = Some(more),
-            }
+            })?
+            .map_err(|error| too_slow(&error))?;
+            share.came(taken);
             bytes.extend_from_slice(&data[..taken]);
         }
-        Ok(Body { bytes: bytes.freeze(), is_cut, _held: held })
+        share.finish();
+        Ok(Body { bytes: bytes.freeze(), is_cut, _held: share })
     }
 }
 
@@ -78,7 +84,6 @@ fn too_large(most_bytes: usize) -> Refusal {
     Refusal { status: StatusCode::PAYLOAD_TOO_LARGE, text }
 }
 
-fn stalled() -> Refusal {
-    let text = format!("nothing of the body came for {} s", STALL.as_secs());
-    Refusal { status: StatusCode::REQUEST_TIMEOUT, text }
+fn too_slow(error: &io::Error) -> Refusal {
+    Refusal { status: StatusCode::REQUEST_TIMEOUT, text: error.to_string() }
 }

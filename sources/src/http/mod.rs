@@ -183,7 +183,7 @@ impl Serving {
         let mut stop = self.cx.stop.clone();
         let service = service_fn(|request| {
             let serving = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(serving.answer(request).await) }
+            async move { Ok::<_, std::convert::Infallible>(serving.answer(request, peer).await) }
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES);
@@ -205,8 +205,8 @@ impl Serving {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let refusal = match self.take(request).await {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Full<Bytes>> {
+        let refusal = match self.take(request, peer).await {
             Ok(()) => return Response::new(Full::default()),
             Err(refusal) => refusal,
         };
@@ -220,7 +220,7 @@ impl Serving {
         response
     }
 
-    async fn take(&self, request: Request<Incoming>) -> Result<(), Refusal> {
+    async fn take(&self, request: Request<Incoming>, peer: SocketAddr) -> Result<(), Refusal> {
         match *request.method() {
             Method::POST | Method::GET | Method::HEAD => {}
             Method::PUT | Method::DELETE => return Err(Refusal::method(StatusCode::METHOD_NOT_ALLOWED, &request)),
@@ -233,16 +233,18 @@ impl Serving {
             Handler::Blob(blob) if !blob::is_form(&head) => self.bodies.read(body, blob.most_bytes, true).await,
             Handler::Json | Handler::Blob(_) => self.bodies.read(body, body::MOST_BYTES, false).await,
         };
-        let body = body.inspect_err(|_| self.cx.status.count(MetricName::EventReadFail, 1))?;
+        let body = body.inspect_err(|refusal| self.unreadable(refusal, peer))?;
         let events = match &self.handler {
             Handler::Json => json::events(&head, &body.bytes),
             Handler::Blob(blob) => Ok(blob.event(&head, &body)),
         };
-        let events = events.inspect_err(|refusal| {
-            tracing::warn!(status = %refusal.status, problem = refusal.text, "request refused");
-            self.cx.status.count(MetricName::EventReadFail, 1);
-        })?;
+        let events = events.inspect_err(|refusal| self.unreadable(refusal, peer))?;
         self.store(events).await
+    }
+
+    fn unreadable(&self, refusal: &Refusal, peer: SocketAddr) {
+        tracing::warn!(%peer, status = %refusal.status, problem = refusal.text, "request refused");
+        self.cx.status.count(MetricName::EventReadFail, 1);
     }
 
     async fn store(&self, events: Batch) -> Result<(), Refusal> {

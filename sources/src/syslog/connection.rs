@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use millstream_core::{Batch, Error, MetricName, Result, SourceContext};
+use millstream_io::Memory;
 
 use super::Frame;
-use crate::socket::{Inbox, Memory, Stream};
+use crate::socket::{Inbox, Stream};
 use crate::window::{Progress, Window, together};
 
 /// Longest wait before a refused batch is offered again.
@@ -33,7 +34,7 @@ pub(crate) async fn hear(
 ) -> Result<()> {
     let limits = Limits { batch_events: together(cx, limits.batch_events), ..limits };
     let mut stop = cx.stop.clone();
-    let mut inbox = Inbox::new(memory);
+    let mut inbox = Inbox::new(&memory, None);
     let mut window = Window::of_events(MAX_BACKOFF);
     let mut has_ended = false;
     loop {

@@ -209,6 +209,7 @@ impl Service for Receiving {
         self.count(MetricName::ConnectionClosedCount, 1);
         self.cx.status.counters().lower(MetricName::OpenConnectionCount, 1);
         if let Err(error) = outcome {
+            self.count(MetricName::GenericProcessingFail, 1);
             self.cx.status.failed(error);
         }
     }
