@@ -16,7 +16,8 @@
 //! | `without` | not where one of these options is given, unless it is false |
 //! | `flume` | what Flume or Spark does; none where it has nothing of the kind |
 //! | `here` | what is done here |
-//! | `why` | the reason, if there is one to tell |
+//! | `why` | the reason |
+//! | `unshown` | only where no test beside the real one asserts it: why, and which test shows what is done here |
 
 use std::sync::LazyLock;
 
@@ -61,9 +62,12 @@ pub struct Difference {
     pub flume: String,
     /// What is done here.
     pub here: String,
-    /// Why; may be empty.
+    /// Why.
     #[serde(default)]
     pub why: String,
+    /// Why no test beside the real one asserts it, where none does.
+    #[serde(default, skip_serializing)]
+    pub unshown: String,
 }
 
 /// Everything that differs, by area.

@@ -94,6 +94,10 @@ fn odd_bodies_and_headers_are_changed_as_by_the_real_one_but_for_what_is_listed(
     for (name, _, wanted) in same {
         both.both_bring(name, wanted);
     }
+    const DROPPED: &str = "events dropped, their value has no channel";
+    both.ours.process().until(DROPPED);
+    let tells = |log: &str| ["drop", "no channel"].iter().any(|word| log.contains(word));
+    differs("multiplexing-no-channel", tells(DROPPED), tells(&both.theirs.peer().log()));
 
     let replaced = |unmatched| ["| A", "| A\\r\\n", "| A\u{fffd}", unmatched, "| ", "| A A", "| \u{fffd}A"];
     let [ours, theirs] = both.brings("replace", &replaced("| b\\xFFd"), &replaced("| b\u{fffd}d"));

@@ -75,7 +75,7 @@ pub(crate) fn page(tree: &Tree, areas: &[Area]) -> String {
 }
 
 fn row(page: &mut String, difference: &Difference, is_of: bool, tests: &[Cases<'_>]) {
-    let Difference { id, flume, here, why, .. } = difference;
+    let Difference { id, flume, here, why, unshown, .. } = difference;
     let flume = if flume.is_empty() { "–" } else { flume };
     let anchor = format!("<a id=\"{id}\"></a>");
     let first = if is_of { format!("{anchor}{} | {}", whose(difference), cell(flume)) } else { anchor + &cell(flume) };
@@ -84,6 +84,7 @@ fn row(page: &mut String, difference: &Difference, is_of: bool, tests: &[Cases<'
         shows.map(|case| format!("[{}](../{TESTS}/{})", sentence(case.name), cases.file))
     });
     let shown = shown.collect::<Vec<_>>().join(", ");
+    let shown = if shown.is_empty() { cell(unshown) } else { shown };
     let _ = writeln!(page, "| {first} | {} | {} | {shown} |", cell(here), cell(why));
 }
 
@@ -228,7 +229,7 @@ const CASES: &str = "| peer | version | case | result |\n|---|---|---|---|\n";
 const DIFFERENCES: &str = "
 ## What differs
 
-The last column names the tests above that show it side by side.
+The last column names the tests above that show it side by side; where none does, it says why, and which test shows what is done here.
 ";
 
 #[cfg(test)]
@@ -272,15 +273,16 @@ fn outside() {
     }
 
     #[test]
-    fn a_difference_names_who_shows_it() {
+    fn a_difference_names_who_shows_it_or_says_why_nobody_does() {
         let tree = Tree::of(&[("tests/tests/peers_x.rs", FILE)]);
-        let difference: Difference =
-            serde_json::from_str(r#"{"id": "first", "of": ["avro"], "part": "text", "flume": "a | b", "here": "c"}"#)
-                .unwrap();
-        let page = page(&tree, &[Area { name: "sinks", differences: vec![difference] }]);
+        let rows = r#"[{"id": "first", "of": ["avro"], "part": "text", "flume": "a | b", "here": "c"},
+                       {"id": "third", "here": "d", "why": "e", "unshown": "not built"}]"#;
+        let differences: Vec<Difference> = serde_json::from_str(rows).unwrap();
+        let page = page(&tree, &[Area { name: "sinks", differences }]);
         let wanted = "### Sinks\n\n| | Flume | Here | Why | Shown by |\n|---|---|---|---|---|\n\
             | <a id=\"first\"></a>text (avro) | a \\| b | c |  | \
-            [A client of flume 1.11 is served](../tests/tests/peers_x.rs) |\n";
+            [A client of flume 1.11 is served](../tests/tests/peers_x.rs) |\n\
+            | <a id=\"third\"></a>all | – | d | e | not built |\n";
         assert!(page.ends_with(wanted), "{page}");
     }
 }

@@ -1,6 +1,9 @@
-//! Each test that starts a real Flume or Spark says which, and asserts differences that are written down.
+//! Each test that starts a real Flume or Spark says which, and asserts differences that are written down; each difference has
+//! its reason, and a test that asserts it or a word why none does.
 
-use millstream_agent::differences::{DIR, areas};
+use std::collections::BTreeSet;
+
+use millstream_agent::differences::{Area, DIR, Difference, areas};
 
 use super::Finding;
 use crate::compat::{self, Case, TESTS};
@@ -21,11 +24,11 @@ const PROMISES: &[(&str, &str)] = &[("flume_1_11", "Flume 1.11.0"), ("flume_1_9"
 
 /// Reads what each test says, and compares it with what its text does.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
-    let known: Vec<&str> = areas().iter().flat_map(|area| &area.differences).map(|one| one.id.as_str()).collect();
-    findings(tree, &known)
+    findings(tree, areas())
 }
 
-fn findings(tree: &Tree, known: &[&str]) -> Vec<Finding> {
+fn findings(tree: &Tree, areas: &[Area]) -> Vec<Finding> {
+    let known: Vec<&str> = areas.iter().flat_map(|area| &area.differences).map(|one| one.id.as_str()).collect();
     let mut findings = Vec::new();
     for (file, _) in tree.below(DIR).filter(|(file, _)| !is_area(file)) {
         findings
@@ -41,11 +44,23 @@ fn findings(tree: &Tree, known: &[&str]) -> Vec<Finding> {
             ));
         }
         for case in &cases.cases {
-            let problems = of_peers(case, text).into_iter().chain(of_differences(case, known));
+            let problems = of_peers(case, text).into_iter().chain(of_differences(case, &known));
             findings.extend(problems.map(|problem| Finding::new(format_args!("{path}:{}", case.line), problem)));
         }
     }
+    let tests = Tests::of(tree);
+    for area in areas {
+        let of_row = |row| tests.of_row(row).into_iter().map(|problem| (area.name, problem));
+        let problems = area.differences.iter().flat_map(of_row);
+        findings.extend(problems.map(|(name, problem)| Finding::new(format_args!("{DIR}/{name}.toml"), problem)));
+    }
     findings
+}
+
+/// What a difference may name: the tests of the tree, and the differences that tests beside real peers assert.
+struct Tests<'t> {
+    names: BTreeSet<&'t str>,
+    asserted: BTreeSet<&'t str>,
 }
 
 fn is_area(file: &str) -> bool {
@@ -77,9 +92,78 @@ fn of_differences(case: &Case<'_>, known: &[&str]) -> Vec<String> {
     unknown.map(|id| format!("asserts the difference {id:?}, which is not in docs/differences")).collect()
 }
 
+// === impl Tests ===
+
+impl<'t> Tests<'t> {
+    fn of(tree: &'t Tree) -> Self {
+        let cases = compat::tests(tree).into_iter().flat_map(|cases| cases.cases);
+        let names = tree.ending(".rs").flat_map(|(_, text)| text.lines()).filter_map(function).collect();
+        Self { names, asserted: cases.flat_map(|case| case.differences).collect() }
+    }
+
+    fn of_row(&self, row: &Difference) -> Vec<String> {
+        let Difference { id, why, unshown, .. } = row;
+        let mut problems = Vec::new();
+        if why.is_empty() {
+            problems.push(format!("{id} has no reason: add why = \"...\""));
+        }
+        match (self.asserted.contains(id.as_str()), unshown.is_empty()) {
+            (false, true) => problems.push(format!(
+                "no test beside the real one asserts {id}: add differs({id:?}, ...) to one, or say unshown = \"why not\""
+            )),
+            (true, false) => problems.push(format!("{id} is asserted beside the real one: take its unshown out")),
+            _ => {}
+        }
+        let named = unshown.split('`').skip(1).step_by(2).filter(|name| is_test_name(name));
+        let unknown = named.filter(|name| !self.names.contains(name));
+        problems.extend(unknown.map(|name| format!("{id} names the test {name}, which is not there")));
+        problems
+    }
+}
+
+/// The function that a line begins.
+fn function(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let name = line.strip_prefix("async ").unwrap_or(line).strip_prefix("fn ")?;
+    name.split(['(', '<']).next()
+}
+
+/// Tests are named as claims.
+fn is_test_name(text: &str) -> bool {
+    text.matches('_').count() > 1 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rows(json: &str) -> [Area; 1] {
+        [Area { name: "sinks", differences: serde_json::from_str(json).expect("rows") }]
+    }
+
+    #[test]
+    fn a_difference_without_reason_or_test_is_found_and_one_whose_test_is_not_there() {
+        let file = "//! Clients.\n//! Peers: Flume 1.11.0\n\n#[test]\nfn known() {\n    V1_11;\n    differs(\"one\", 1, 2);\n\
+            \x20   differs(\"two\", 1, 2);\n}\n";
+        let own = "mod tests {\n    async fn ours_does_it() {}\n}\n";
+        let tree = Tree::of(&[("tests/tests/peers_a.rs", file), ("sinks/src/a.rs", own)]);
+        let rows = rows(
+            r#"[{"id": "one", "here": "a"},
+                {"id": "two", "here": "a", "why": "b", "unshown": "c"},
+                {"id": "three", "here": "a", "why": "b"},
+                {"id": "four", "here": "a", "why": "b", "unshown": "ours in `ours_does_it`, not `ours_does_not`"},
+                {"id": "five", "here": "a", "why": "b", "unshown": "`sink.a_b` cannot be compared"}]"#,
+        );
+        let found: Vec<String> = findings(&tree, &rows).iter().map(ToString::to_string).collect();
+        let wanted = [
+            "docs/differences/sinks.toml: one has no reason: add why = \"...\"",
+            "docs/differences/sinks.toml: two is asserted beside the real one: take its unshown out",
+            "docs/differences/sinks.toml: no test beside the real one asserts three: add differs(\"three\", ...) to one, or say \
+             unshown = \"why not\"",
+            "docs/differences/sinks.toml: four names the test ours_does_not, which is not there",
+        ];
+        assert_eq!(found, wanted);
+    }
 
     #[test]
     fn unknown_peers_and_differences_and_broken_promises_are_found() {
@@ -91,7 +175,8 @@ mod tests {
         let tree = Tree::of(
             &[&tests[..], &[("docs/differences/more.toml", ""), ("docs/differences/sinks.toml", "")]].concat(),
         );
-        let found: Vec<String> = findings(&tree, &["one"]).iter().map(ToString::to_string).collect();
+        let one = rows(r#"[{"id": "one", "here": "a", "why": "b"}]"#);
+        let found: Vec<String> = findings(&tree, &one).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), 7, "{found:#?}");
         for (found, wanted) in found.iter().zip([
             "docs/differences/more.toml: is read by nobody",

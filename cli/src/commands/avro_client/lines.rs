@@ -102,6 +102,12 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_stay_as_they_are() {
+        let mut lines = Lines::new(BufReader::with_capacity(3, &b"a\xFFb\n\xC3\n"[..]));
+        assert_eq!([lines.handful(1).unwrap(), lines.handful(1).unwrap()], [[b"a\xFFb".to_vec()], [b"\xC3".to_vec()]]);
+    }
+
+    #[test]
     fn a_line_without_end_is_an_error() {
         let mut lines = Lines::new(BufReader::new(io::repeat(b'x')));
         assert_eq!(lines.handful(1).unwrap_err().kind(), io::ErrorKind::InvalidData);

@@ -127,7 +127,7 @@ impl Demo {
         let copied = if arguments.no_samples { 0 } else { samples::copy_into(&layout.spool)? };
         let agent = path::start_agent(&layout, mode, port).await?;
         let channel = agent.channel(path::CHANNEL).ok_or_else(|| Error::Stopped { what: path::CHANNEL.into() })?;
-        screen.introduce(&layout, agent.path(), copied);
+        screen.introduce(&layout, mode, agent.path(), copied);
         let demo = Self { agent, job, channel, top, layout, screen };
         demo.tell_what_is_lost();
         Ok(demo)

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use millstream_core::{BatchInfo, ChannelTotals, Ledger};
 use parking_lot::Mutex;
 
+use super::Mode;
 use super::layout::Layout;
 use super::summary::{Run, words};
 
@@ -66,10 +67,14 @@ impl Screen {
         };
     }
 
-    pub(super) fn introduce(&self, layout: &Layout, path: &str, copied: usize) {
+    pub(super) fn introduce(&self, layout: &Layout, mode: Mode, path: &str, copied: usize) {
         self.line("Millstream: logs enter at one end, counted words leave at the other.");
         self.line(&format!("  agent   {path}"));
-        self.line("  job     poll → words → running totals, a batch every 100 ms");
+        let receiver = match mode {
+            Mode::Poll => "poll",
+            Mode::Push => "push",
+        };
+        self.line(&format!("  job     {receiver} → words → running totals, a batch every 100 ms"));
         self.line(&format!("  spool   {}/    (cp any text file here: it is counted)", layout.spool.display()));
         let (database, texts) = (layout.database.display(), layout.texts.display());
         self.line(&format!("  counts  {database}, table word_counts; {texts}/counts-*.txt, one file per batch"));
