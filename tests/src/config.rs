@@ -99,6 +99,18 @@ impl Config {
     }
 }
 
+/// From an avro source through a file channel to the avro source of the next agent.
+pub fn hop(place: &mut Place, next: u16) -> String {
+    let avro = place.port("avro");
+    Config::default().avro("r1", avro, "").file_channel("c1", place).avro_sink("k1", "c1", next, "").text()
+}
+
+/// From an avro source through a file channel to whom asks its Spark sink.
+pub fn last_hop(place: &mut Place) -> String {
+    let (avro, spark) = (place.port("avro"), place.port("spark"));
+    Config::default().avro("r1", avro, "").file_channel("c1", place).spark_sink("k1", "c1", spark).text()
+}
+
 /// Keys of a source's TLS, and of a client's of this version.
 pub fn tls(keys: &Keys, class_path: ClassPath) -> (String, String) {
     let password = Keys::PASSWORD;

@@ -6,33 +6,13 @@
 use millstream::Event;
 use millstream::receiver::PollReceiver;
 use millstream_testkit::peer::{AvroReceiver, ClassPath, Flume, Keys, Place, RpcLoad, Version, driver, free_port};
-use millstream_tests::config::{BATCH, Config, DEFLATE, tls};
+use millstream_tests::config::{Config, DEFLATE, last_hop, tls};
 use millstream_tests::demo::{Counts, different};
+use millstream_tests::monitoring::{MONITORED, until_at_rest};
 use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, described, once_each};
 
 /// Bytes of the greatest body.
 const GREAT_BODY: usize = 10 << 20;
-
-const FAILOVER: &str =
-    "processor.type = failover\nprocessor.priority.k1 = 10\nprocessor.priority.k2 = 5\nprocessor.maxpenalty = 1000";
-const BALANCE: &str = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
-/// Events that go through a chain.
-const MANY: usize = 100_000;
-/// Most events that come again when a hop is killed that is foreign to both of its neighbours: on either side the batch that
-/// was stored and not yet answered for, which are other events.
-const BOTH_SIDES: u64 = 2 * BATCH;
-
-/// From an avro source through a file channel to the avro source of the next agent.
-fn hop(place: &mut Place, next: u16) -> String {
-    let avro = place.port("avro");
-    Config::default().avro("r1", avro, "").file_channel("c1", place).avro_sink("k1", "c1", next, "").text()
-}
-
-/// From an avro source through a file channel to whom asks its Spark sink.
-fn last_hop(place: &mut Place) -> String {
-    let (avro, spark) = (place.port("avro"), place.port("spark"));
-    Config::default().avro("r1", avro, "").file_channel("c1", place).spark_sink("k1", "c1", spark).text()
-}
 
 fn poll(ports: &[u16]) -> PollReceiver {
     PollReceiver::new(ports.iter().map(|&port| ("127.0.0.1".to_owned(), port)).collect())
@@ -178,7 +158,7 @@ fn a_client_is_told_that_the_channel_is_full() {
 
 /// Two agents of ours that store what they get, one of which is killed while a client of this kind sends to both.
 fn a_client_loses_nothing_when_one_of_two_agents_is_killed(class_path: ClassPath, kind: &str) {
-    let mut agents = [(), ()].map(|()| OurAgent::start(last_hop));
+    let mut agents = [(), ()].map(|()| OurAgent::start_with(&MONITORED, last_hop));
     let mut job = WordCount::start(poll(&agents.each_ref().map(|agent| agent.port("spark"))));
     let [first, second] = agents.each_ref().map(|agent| agent.port("avro"));
     let properties = format!("hosts = h1 h2\nhosts.h1 = 127.0.0.1:{first}\nhosts.h2 = 127.0.0.1:{second}\n{kind}");
@@ -190,6 +170,7 @@ fn a_client_loses_nothing_when_one_of_two_agents_is_killed(class_path: ClassPath
     let sent = once_each(load.finish());
     assert_eq!(sent.len(), 20_000);
     job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    until_at_rest(&[&agents[0], &agents[1]]);
     // The batch that had no answer.
     assert_at_least_once(&sent, &job.stop(), 100);
 }
@@ -290,150 +271,6 @@ fn our_sinks_reach_every_kind_of_source_of_flume_1_9() {
 #[test]
 fn our_sinks_reach_the_sources_of_flume_1_11() {
     our_sinks_reach_real_sources(Version::V1_11, &["plain", "small", "secret"]);
-}
-
-/// Sends through the agent at `port`, and strikes in the middle. Gives what was sent.
-fn send_many(port: u16, place: &Place, strike: impl FnOnce(&mut RpcLoad)) -> Counts {
-    let step = format!("count={MANY},batch={BATCH}");
-    let mut load = client(ClassPath::Flume111, place, "load", &one_host(port), &[&step]);
-    load.until_acknowledged(MANY / 3);
-    strike(&mut load);
-    let sent = once_each(load.finish());
-    assert_eq!(sent.len(), MANY);
-    sent
-}
-
-#[test]
-fn a_real_agent_between_two_of_ours_may_be_killed() {
-    let last = OurAgent::start(last_hop);
-    let mut middle = Flume::agent(Version::V1_11, |place| hop(place, last.port("avro")));
-    let first = OurAgent::start(|place| hop(place, middle.port("avro")));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        middle.kill();
-        middle.start();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    assert_at_least_once(&sent, &job.stop(), BOTH_SIDES);
-}
-
-/// Peers: Flume 1.11.0, Flume 1.9.0
-#[test]
-fn ours_between_two_real_agents_may_be_killed() {
-    let last = Flume::agent(Version::V1_11, last_hop);
-    let mut middle = OurAgent::start(|place| hop(place, last.port("avro")));
-    let first = Flume::agent(Version::V1_9, |place| hop(place, middle.port("avro")));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        middle.kill();
-        middle.start_again();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    assert_at_least_once(&sent, &job.stop(), BOTH_SIDES);
-}
-
-#[test]
-fn between_our_own_agents_no_event_comes_twice_whoever_is_killed() {
-    let mut last = OurAgent::start(last_hop);
-    let mut middle = OurAgent::start(|place| hop(place, last.port("avro")));
-    let first = OurAgent::start(|place| hop(place, middle.port("avro")));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        middle.kill();
-        middle.start_again();
-        load.until_acknowledged(2 * MANY / 3);
-        last.kill();
-        last.start_again();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    assert_eq!(different(&sent, &job.stop()), None);
-}
-
-/// From an avro source through a file channel to whom of the two next agents the group chooses.
-fn group_hop(place: &mut Place, next: [u16; 2], processor: &str) -> String {
-    let avro = place.port("avro");
-    let config = Config::default().avro("r1", avro, "").file_channel("c1", place);
-    config.avro_sink("k1", "c1", next[0], "").avro_sink("k2", "c1", next[1], "").group(processor).text()
-}
-
-/// Ours → a group of two real ones → ours; a real one is killed, and started again when two thirds are sent.
-fn a_group_of_real_agents_between_two_of_ours_may_lose_one(processor: &str) {
-    let last = OurAgent::start(last_hop);
-    let mut middle =
-        [Version::V1_9, Version::V1_11].map(|version| Flume::agent(version, |place| hop(place, last.port("avro"))));
-    let next = middle.each_ref().map(|agent| agent.port("avro"));
-    let first = OurAgent::start(|place| group_hop(place, next, processor));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        middle[0].kill();
-        load.until_acknowledged(2 * MANY / 3);
-        middle[0].start();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    assert_at_least_once(&sent, &job.stop(), BOTH_SIDES);
-}
-
-/// Peers: Flume 1.11.0, Flume 1.9.0
-#[test]
-fn a_failover_group_of_real_agents_between_two_of_ours_may_lose_one() {
-    a_group_of_real_agents_between_two_of_ours_may_lose_one(FAILOVER);
-}
-
-/// Peers: Flume 1.11.0, Flume 1.9.0
-#[test]
-fn a_load_balancing_group_of_real_agents_between_two_of_ours_may_lose_one() {
-    a_group_of_real_agents_between_two_of_ours_may_lose_one(BALANCE);
-}
-
-/// Real → a group of two of ours → real, of these versions; one of ours is killed, and started again when two thirds are
-/// sent.
-fn a_group_of_ours_between_two_real_agents_may_lose_one(versions: [Version; 2], processor: &str) {
-    let last = Flume::agent(versions[1], last_hop);
-    let mut middle = [(), ()].map(|()| OurAgent::start(|place| hop(place, last.port("avro"))));
-    let next = middle.each_ref().map(|agent| agent.port("avro"));
-    let first = Flume::agent(versions[0], |place| group_hop(place, next, processor));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        middle[0].kill();
-        load.until_acknowledged(2 * MANY / 3);
-        middle[0].start_again();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    assert_at_least_once(&sent, &job.stop(), BOTH_SIDES);
-}
-
-/// Peers: Flume 1.11.0, Flume 1.9.0
-#[test]
-fn a_failover_group_of_ours_between_two_real_agents_may_lose_one() {
-    a_group_of_ours_between_two_real_agents_may_lose_one([Version::V1_11, Version::V1_9], FAILOVER);
-}
-
-/// Peers: Flume 1.11.0, Flume 1.9.0
-#[test]
-fn a_load_balancing_group_of_ours_between_two_real_agents_may_lose_one() {
-    a_group_of_ours_between_two_real_agents_may_lose_one([Version::V1_9, Version::V1_11], BALANCE);
-}
-
-/// Peers: Flume 1.11.0
-#[test]
-fn the_last_of_ours_behind_a_real_agent_may_be_killed() {
-    let mut last = OurAgent::start(last_hop);
-    let middle = Flume::agent(Version::V1_11, |place| hop(place, last.port("avro")));
-    let first = OurAgent::start(|place| hop(place, middle.port("avro")));
-    let mut job = WordCount::start(poll(&[last.port("spark")]));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        last.kill();
-        last.start_again();
-    });
-    job.until_totals("all are counted", |totals| totals.len() == sent.len());
-    // Towards our job events have names; only what the real one had no answer for comes again.
-    assert_at_least_once(&sent, &job.stop(), BATCH);
 }
 
 /// Headers and body of an event of a log, without its time.

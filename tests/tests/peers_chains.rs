@@ -1,0 +1,180 @@
+//! Chains of agents, Flume's and ours in turn, of which one is killed in the middle of a flow: what has come is counted once
+//! every channel is empty and at rest, so what comes twice is seen however late it comes.
+//!
+//! Peers: Flume 1.11.0
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use millstream::receiver::PollReceiver;
+use millstream_testkit::peer::{ClassPath, Flume, Place, RpcLoad, Version};
+use millstream_tests::config::{BATCH, Config, hop, last_hop};
+use millstream_tests::demo::{Counts, different};
+use millstream_tests::monitoring::{MONITORED, Monitored, until_at_rest};
+use millstream_tests::peers::{OurAgent, WordCount, assert_at_least_once, once_each};
+use millstream_tests::until_true;
+
+const FAILOVER: &str =
+    "processor.type = failover\nprocessor.priority.k1 = 10\nprocessor.priority.k2 = 5\nprocessor.maxpenalty = 1000";
+const BALANCE: &str = "processor.type = load_balance\nprocessor.selector = round_robin\nprocessor.backoff = true";
+/// Events that go through a chain.
+const MANY: usize = 100_000;
+/// Most events that come again when a hop is killed that is foreign to both of its neighbours: on either side the batch that
+/// was stored and not yet answered for, which are other events.
+const BOTH_SIDES: u64 = 2 * BATCH;
+
+fn poll(port: u16) -> PollReceiver {
+    PollReceiver::new(vec![("127.0.0.1".to_owned(), port)])
+}
+
+/// Waits until everything that was sent has come, and nothing moves in these agents any more; gives what was counted.
+#[track_caller]
+fn counted(mut job: WordCount, sent: &Counts, agents: &[&dyn Monitored]) -> Counts {
+    job.until_totals("all are counted", |totals| totals.len() == sent.len());
+    until_at_rest(agents);
+    job.stop()
+}
+
+/// Sends through the agent at `port`, and strikes in the middle. Gives what was sent.
+fn send_many(port: u16, place: &Place, strike: impl FnOnce(&mut RpcLoad)) -> Counts {
+    let step = format!("count={MANY},batch={BATCH}");
+    let (dir, host) = (place.path("load"), format!("hosts = h1\nhosts.h1 = 127.0.0.1:{port}\n"));
+    std::fs::create_dir(&dir).unwrap();
+    let mut load = RpcLoad::start(ClassPath::Flume111, &dir, &host, &[&step]);
+    load.until_acknowledged(MANY / 3);
+    strike(&mut load);
+    let sent = once_each(load.finish());
+    assert_eq!(sent.len(), MANY);
+    sent
+}
+
+#[test]
+fn a_real_agent_between_two_of_ours_may_be_killed() {
+    let last = OurAgent::start_with(&MONITORED, last_hop);
+    let mut middle = Flume::monitored_agent(Version::V1_11, |place| hop(place, last.port("avro")));
+    let first = OurAgent::start_with(&MONITORED, |place| hop(place, middle.port("avro")));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |_| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start();
+    });
+    assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle, &last]), BOTH_SIDES);
+}
+
+/// Peers: Flume 1.11.0, Flume 1.9.0
+#[test]
+fn ours_between_two_real_agents_may_be_killed() {
+    let last = Flume::monitored_agent(Version::V1_11, last_hop);
+    let mut middle = OurAgent::start_with(&MONITORED, |place| hop(place, last.port("avro")));
+    let first = Flume::monitored_agent(Version::V1_9, |place| hop(place, middle.port("avro")));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |_| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start_again();
+    });
+    assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle, &last]), BOTH_SIDES);
+}
+
+#[test]
+fn between_our_own_agents_no_event_comes_twice_whoever_is_killed() {
+    let mut last = OurAgent::start_with(&MONITORED, last_hop);
+    let mut middle = OurAgent::start_with(&MONITORED, |place| hop(place, last.port("avro")));
+    let first = OurAgent::start_with(&MONITORED, |place| hop(place, middle.port("avro")));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        middle.kill();
+        middle.start_again();
+        load.until_acknowledged(2 * MANY / 3);
+        last.kill();
+        last.start_again();
+    });
+    assert_eq!(different(&sent, &counted(job, &sent, &[&first, &middle, &last])), None);
+}
+
+/// From an avro source through a file channel to whom of the two next agents the group chooses.
+fn group_hop(place: &mut Place, next: [u16; 2], processor: &str) -> String {
+    let avro = place.port("avro");
+    let config = Config::default().avro("r1", avro, "").file_channel("c1", place);
+    config.avro_sink("k1", "c1", next[0], "").avro_sink("k2", "c1", next[1], "").group(processor).text()
+}
+
+/// Ours → a group of two real ones → ours; a real one is killed, and started again when two thirds are sent.
+fn a_group_of_real_agents_between_two_of_ours_may_lose_one(processor: &str) {
+    let last = OurAgent::start_with(&MONITORED, last_hop);
+    let mut middle = [Version::V1_9, Version::V1_11]
+        .map(|version| Flume::monitored_agent(version, |place| hop(place, last.port("avro"))));
+    let next = middle.each_ref().map(|agent| agent.port("avro"));
+    let first = OurAgent::start_with(&MONITORED, |place| group_hop(place, next, processor));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        let before = middle[1].received();
+        assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
+        middle[0].kill();
+        load.until_acknowledged(2 * MANY / 3);
+        until_true("the second takes over", || middle[1].received() > before + BATCH);
+        middle[0].start();
+    });
+    assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), BOTH_SIDES);
+}
+
+/// Peers: Flume 1.11.0, Flume 1.9.0
+#[test]
+fn a_failover_group_of_real_agents_between_two_of_ours_may_lose_one() {
+    a_group_of_real_agents_between_two_of_ours_may_lose_one(FAILOVER);
+}
+
+/// Peers: Flume 1.11.0, Flume 1.9.0
+#[test]
+fn a_load_balancing_group_of_real_agents_between_two_of_ours_may_lose_one() {
+    a_group_of_real_agents_between_two_of_ours_may_lose_one(BALANCE);
+}
+
+/// Real → a group of two of ours → real, of these versions; one of ours is killed, and started again when two thirds are
+/// sent.
+fn a_group_of_ours_between_two_real_agents_may_lose_one(versions: [Version; 2], processor: &str) {
+    let last = Flume::monitored_agent(versions[1], last_hop);
+    let mut middle = [(), ()].map(|()| OurAgent::start_with(&MONITORED, |place| hop(place, last.port("avro"))));
+    let next = middle.each_ref().map(|agent| agent.port("avro"));
+    let first = Flume::monitored_agent(versions[0], |place| group_hop(place, next, processor));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |load| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        let before = middle[1].received();
+        assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
+        middle[0].kill();
+        load.until_acknowledged(2 * MANY / 3);
+        until_true("the second takes over", || middle[1].received() > before + BATCH);
+        middle[0].start_again();
+    });
+    assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), BOTH_SIDES);
+}
+
+/// Peers: Flume 1.11.0, Flume 1.9.0
+#[test]
+fn a_failover_group_of_ours_between_two_real_agents_may_lose_one() {
+    a_group_of_ours_between_two_real_agents_may_lose_one([Version::V1_11, Version::V1_9], FAILOVER);
+}
+
+/// Peers: Flume 1.11.0, Flume 1.9.0
+#[test]
+fn a_load_balancing_group_of_ours_between_two_real_agents_may_lose_one() {
+    a_group_of_ours_between_two_real_agents_may_lose_one([Version::V1_9, Version::V1_11], BALANCE);
+}
+
+/// Peers: Flume 1.11.0
+#[test]
+fn the_last_of_ours_behind_a_real_agent_may_be_killed() {
+    let mut last = OurAgent::start_with(&MONITORED, last_hop);
+    let middle = Flume::monitored_agent(Version::V1_11, |place| hop(place, last.port("avro")));
+    let first = OurAgent::start_with(&MONITORED, |place| hop(place, middle.port("avro")));
+    let job = WordCount::start(poll(last.port("spark")));
+    let sent = send_many(first.port("avro"), first.place(), |_| {
+        job.until_totals("some have come through", |totals| totals.len() > 1_000);
+        last.kill();
+        last.start_again();
+    });
+    // Towards our job events have names; only what the real one had no answer for comes again.
+    assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle, &last]), BATCH);
+}
