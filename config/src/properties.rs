@@ -205,8 +205,12 @@ fn push(units: &mut Vec<u16>, c: char) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
     use std::path::PathBuf;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{AgentConfig, Lookups};
 
     fn entries(text: &str) -> Vec<(String, String, String)> {
         let entries = parse("f", text.as_bytes()).unwrap();
@@ -271,5 +275,66 @@ mod tests {
     fn a_missing_file_is_named() {
         let error = load(Path::new("/nowhere/flume.conf")).unwrap_err().to_string();
         assert!(error.starts_with("read configuration /nowhere/flume.conf: "), "{error}");
+    }
+
+    /// Whatever stands in a file is entries at lines that it has and no more text than it has, or refused at its line; an
+    /// agent is made of them or refused.
+    fn read_anything(bytes: &[u8]) {
+        let lines = 1 + bytes.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count();
+        let line =
+            |place: &str| place.strip_prefix("f:").and_then(|rest| rest.split(':').next()?.parse::<usize>().ok());
+        match parse("f", bytes) {
+            Ok(entries) => {
+                let places = entries.iter().map(|entry| line(&entry.place));
+                let places: Vec<usize> = places.map(|line| line.expect("a place")).collect();
+                assert!(places.is_sorted() && places.iter().all(|line| (1..=lines).contains(line)), "{places:?}");
+                // A character of Latin 1 is two bytes, half a pair of six characters is three.
+                let held: usize = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+                assert!(held <= 2 * bytes.len(), "{held} bytes of {}", bytes.len());
+                let _ = AgentConfig::from_entries("a", &entries, &Lookups::default());
+            }
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains("four hexadecimal digits"), "{text}");
+                assert!(line(&text).is_some_and(|line| (1..=lines).contains(&line)), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_files_are_entries_or_refused_at_their_line() {
+        let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../testkit/hostile");
+        let mut read = 0;
+        for file in std::fs::read_dir(directory).unwrap() {
+            read_anything(&std::fs::read(file.unwrap().path()).unwrap());
+            read += 1;
+        }
+        assert!(read >= 80, "{read} inputs");
+        for piece in
+            ["\\", "\\\n", "\\\r\n", "=", " ", "#", "\r", "\\u", "\\u0000", "a.b=${a.b}\n", "a.sources.", "\u{feff}"]
+        {
+            read_anything(piece.repeat(100_000).as_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_entries_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            read_anything(&bytes);
+        }
+
+        #[test]
+        fn what_is_almost_a_configuration_is_entries_or_refused(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "a.", "sources", "channels", "sinks", "sinkgroups", "configfilters", ".r", ".type", "interceptors", "selector.", " = ",
+                    ":", "\n", "\r\n", "\\\n", "\\", "\\u00e9", "\\uD83D", "\\u1", "#", "!", "${a.sources}", "${env:HOME}", "${", "}", "r r",
+                    "\u{85}", "水",
+                ]),
+                0..40,
+            ),
+        ) {
+            read_anything(pieces.concat().as_bytes());
+        }
     }
 }

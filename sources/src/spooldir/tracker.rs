@@ -12,10 +12,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use apache_avro::Reader;
-use apache_avro::types::Value;
+use apache_avro::Schema;
+use apache_avro::schema::RecordField;
 use millstream_core::{Error, Result};
-use millstream_wire::writer;
+use millstream_wire::reader::Reader;
+use millstream_wire::{WireError, writer};
 
 /// What a tracker said when the source started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub(super) struct Tracker {
 struct Open {
     path: PathBuf,
     meta: File,
-    sync: [u8; 16],
+    sync: [u8; SYNC_BYTES],
     offset: u64,
 }
 
@@ -49,13 +50,44 @@ struct Open {
 impl Tracked {
     /// Reads what stands in `bytes`, up to a torn end.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let reader = Reader::new(bytes).map_err(|error| error.to_string())?;
-        let text = |key| reader.user_metadata().get(key).map(|value| String::from_utf8_lossy(value).into_owned());
-        let file = text("file").ok_or("it names no file")?.into();
-        let origin = text(ORIGIN_KEY);
-        let records = reader.map_while(Result::ok);
-        let offset = records.filter_map(|record| offset(&record)).last().unwrap_or(0);
-        Ok(Self { file, origin, offset })
+        let mut reader = Reader::new(bytes);
+        let (mut tracked, sync) = Self::header(bytes, &mut reader)?;
+        while let Ok(Some(offset)) = offset_of_block(bytes, &mut reader, &sync) {
+            tracked.offset = offset;
+        }
+        Ok(tracked)
+    }
+
+    /// What the header says, and the sync marker.
+    fn header(bytes: &[u8], reader: &mut Reader<'_>) -> Result<(Self, [u8; SYNC_BYTES]), String> {
+        let cut = |error: WireError| error.to_string();
+        if reader.fixed(HEADER).map_err(cut)? != *MAGIC {
+            return Err("it is no Avro container file".into());
+        }
+        let (mut file, mut origin, mut schema) = (None, None, None);
+        while let Some(entries) = reader.block(HEADER, 2).map_err(cut)? {
+            for _ in 0..entries {
+                let key = reader.span(HEADER).map_err(cut)?;
+                let value = &bytes[reader.span(HEADER).map_err(cut)?];
+                let text = || String::from_utf8_lossy(value).into_owned();
+                match &bytes[key] {
+                    b"file" => file = Some(text()),
+                    b"avro.schema" => schema = Some(text()),
+                    b"avro.codec" if value != b"null" => return Err(format!("codec: expected null, got {:?}", text())),
+                    key if key == ORIGIN_KEY.as_bytes() => origin = Some(text()),
+                    _ => {}
+                }
+            }
+        }
+        let sync = reader.fixed(HEADER).map_err(cut)?;
+        let schema =
+            Schema::parse_str(&schema.ok_or("it has no schema")?).map_err(|error| format!("schema: {error}"))?;
+        let has_offset = |field: &RecordField| field.name == "offset" && field.schema == Schema::Long;
+        if !matches!(&schema, Schema::Record(record) if matches!(&*record.fields, [field] if has_offset(field))) {
+            return Err("schema: expected a record with one field, offset, of type long".into());
+        }
+        let file = file.ok_or("it names no file")?.into();
+        Ok((Self { file, origin, offset: 0 }, sync))
     }
 }
 
@@ -127,11 +159,11 @@ impl Tracker {
     }
 
     fn create(&mut self, path: &Path, origin: &str, offset: u64) -> std::io::Result<()> {
-        let mut sync = [0; 16];
+        let mut sync = [0; SYNC_BYTES];
         getrandom::fill(&mut sync).map_err(|error| std::io::Error::other(error.to_string()))?;
         let name = normal(path);
         let metadata = [("file", &*name.to_string_lossy()), (ORIGIN_KEY, origin), ("avro.schema", SCHEMA)];
-        let mut bytes = b"Obj\x01".to_vec();
+        let mut bytes = MAGIC.to_vec();
         writer::long(&mut bytes, metadata.len() as i64);
         for (key, value) in metadata {
             writer::bytes(&mut bytes, key.as_bytes());
@@ -170,12 +202,18 @@ fn block(offset: u64, sync: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn offset(record: &Value) -> Option<u64> {
-    let Value::Record(fields) = record else { return None };
-    match fields.first() {
-        Some((name, Value::Long(offset))) if name == "offset" => u64::try_from(*offset).ok(),
-        _ => None,
+/// The last offset of the next block, which must be whole.
+fn offset_of_block(bytes: &[u8], reader: &mut Reader<'_>, sync: &[u8; SYNC_BYTES]) -> Result<Option<u64>, WireError> {
+    reader.long(BLOCK)?;
+    let mut records = Reader::new(&bytes[reader.span(BLOCK)?]);
+    if reader.fixed(BLOCK)? != *sync {
+        return Ok(None);
     }
+    let mut last = None;
+    while records.remaining() > 0 {
+        last = u64::try_from(records.long(BLOCK)?).ok();
+    }
+    Ok(last)
 }
 
 /// Java writes no slash twice and none at the end.
@@ -188,12 +226,21 @@ pub(super) fn is_same(a: &Path, b: &Path) -> bool {
     normal(a) == normal(b)
 }
 
+const MAGIC: &[u8; 4] = b"Obj\x01";
+const SYNC_BYTES: usize = 16;
+/// Structures, as errors call them.
+const HEADER: &str = "tracker header";
+const BLOCK: &str = "tracker block";
 const META: &str = ".flumespool-main.meta";
 const ORIGIN_KEY: &str = "millstream.origin";
 const SCHEMA: &str = r#"{"type":"record","name":"TransferStateFileMeta","namespace":"org.apache.flume.serialization","fields":[{"name":"offset","type":"long"}]}"#;
 
 #[cfg(test)]
 mod tests {
+    use millstream_testkit::hostile;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     fn opened(dir: &Path) -> Tracker {
@@ -236,5 +283,70 @@ mod tests {
         }
         std::fs::write(&meta, "no container").expect("written");
         assert_eq!(opened(dir.path()).left(), None);
+    }
+
+    /// A tracker with this schema and codec, and these blocks.
+    fn container(schema: &str, codec: &str, blocks: &[u8]) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        writer::long(&mut bytes, 3);
+        for (key, value) in [("file", "/spool/a"), ("avro.schema", schema), ("avro.codec", codec)] {
+            writer::bytes(&mut bytes, key.as_bytes());
+            writer::bytes(&mut bytes, value.as_bytes());
+        }
+        writer::long(&mut bytes, 0);
+        bytes.extend_from_slice(&[7; SYNC_BYTES]);
+        bytes.extend_from_slice(blocks);
+        bytes
+    }
+
+    fn problem(bytes: &[u8]) -> String {
+        Tracked::parse(bytes).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn hostile_trackers_are_told_or_give_what_is_whole_of_them() {
+        for input in hostile() {
+            let _ = Tracked::parse(&input.bytes);
+            assert_eq!(problem(&container(SCHEMA, "null", &input.bytes)), "", "{}", input.name);
+        }
+        let endless = r#"{"type":"record","name":"a","fields":[{"name":"offset","type":"a"}]}"#;
+        let one = block(5, &[7; SYNC_BYTES]);
+        assert_eq!(Tracked::parse(&container(SCHEMA, "null", &one)).map(|tracked| tracked.offset), Ok(5));
+        for (bytes, wanted) in [
+            (container(endless, "null", &one), "schema: expected a record with one field, offset"),
+            (container(&"[".repeat(100_000), "null", &one), "schema: "),
+            (container(SCHEMA, "bzip2", &one), "codec: expected null, got \"bzip2\""),
+            (b"Obj\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01".to_vec(), "tracker header"),
+            (MAGIC.to_vec(), "tracker header"),
+            (b"No!\x01".to_vec(), "it is no Avro container file"),
+        ] {
+            assert!(problem(&bytes).contains(wanted), "{}", problem(&bytes));
+        }
+        // So many records of nothing, and so many bytes, as nobody has.
+        for claim in [i64::MAX, i64::MIN, -1] {
+            let mut blocks = one.clone();
+            writer::long(&mut blocks, claim);
+            writer::long(&mut blocks, claim);
+            let parsed = Tracked::parse(&container(SCHEMA, "null", &blocks));
+            assert_eq!(parsed.map(|tracked| tracked.offset), Ok(5), "{claim}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_tracker_or_told(
+            bytes in prop::collection::vec(any::<u8>(), 0..300), whole in 0..4_usize, at: Index, byte: u8,
+        ) {
+            let blocks: Vec<u8> = (0..whole).flat_map(|n| block(10 * n as u64, &[7; SYNC_BYTES])).collect();
+            let _ = Tracked::parse(&bytes);
+            // What is whole before it counts.
+            let mut file = container(SCHEMA, "null", &blocks);
+            let len = file.len();
+            file.extend_from_slice(&bytes);
+            let parsed = Tracked::parse(&file).map(|tracked| tracked.offset);
+            prop_assert_eq!(parsed, Ok(10 * whole.saturating_sub(1) as u64));
+            file[at.index(len)] = byte;
+            let _ = Tracked::parse(&file);
+        }
     }
 }

@@ -201,8 +201,13 @@ const MOST_GONE: usize = 1000;
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
     use std::fs::write;
+
+    use millstream_testkit::hostile;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
 
     fn entry(inode: u64, pos: u64) -> Entry {
         Entry { inode, pos, file: format!("/logs/{inode}") }
@@ -248,6 +253,70 @@ mod tests {
         for (text, entries) in [(whole, 1), ("", 0), ("  \n", 0), ("{}", 0), (r#"[{"inode":1}]"#, 0), ("[nul", 0)] {
             write(&path, text).unwrap();
             assert_eq!(Positions::open(path.clone()).unwrap().entries.len(), entries, "{text}");
+        }
+    }
+
+    /// What is there of both files, and what is written over them.
+    fn opened(dir: &Path, positions: &[u8], record: &[u8]) -> Positions {
+        let path = dir.join("positions.json");
+        write(&path, positions).unwrap();
+        write(dir.join("positions.json.millstream"), record).unwrap();
+        let mut opened = Positions::open(path).unwrap();
+        assert_eq!(opened.standing == Standing::Ours, opened.written_is_known(record));
+        let kept = opened.entries.clone();
+        opened.write(Vec::new(), &[entry(1, 2)], true).unwrap();
+        let again = Positions::open(dir.join("positions.json")).unwrap();
+        assert_eq!((again.standing, again.entries), (Standing::Ours, vec![entry(1, 2)]), "it is replaced");
+        Positions { entries: kept, ..opened }
+    }
+
+    impl Positions {
+        fn written_is_known(&self, record: &[u8]) -> bool {
+            serde_json::from_slice::<Record>(record)
+                .is_ok_and(|record| record.version == VERSION && record.written.contains(&self.written))
+        }
+    }
+
+    #[test]
+    fn hostile_files_give_what_can_be_understood_and_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        for input in hostile() {
+            opened(dir.path(), &input.bytes, &input.bytes);
+        }
+        let good = r#"{"inode":1,"pos":2,"file":"/logs/1"}"#;
+        for bad in [
+            "[".repeat(100_000),
+            r#"{"inode":"#.repeat(100_000),
+            r#"{"inode":-1,"pos":2,"file":"/logs/1"}"#.to_owned(),
+            r#"{"inode":18446744073709551616,"pos":2,"file":"/logs/1"}"#.to_owned(),
+            r#"{"inode":1e400,"pos":2,"file":"/logs/1"}"#.to_owned(),
+            r#"{"inode":1,"pos":2,"file":"\ud83d"}"#.to_owned(),
+            r#"{"inode":1,"inode":1,"pos":2,"file":"/logs/1"}"#.to_owned(),
+        ] {
+            let found = opened(dir.path(), format!("[{good},{bad},{good}]").as_bytes(), bad.as_bytes());
+            assert_eq!(found.entries.len(), 1, "what stands before it: {}", &bad[..20.min(bad.len())]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_positions_or_passed_over(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), entries in 0..4_u64, at: Index, byte: u8,
+        ) {
+            let path = Path::new("positions.json");
+            let whole: Vec<Entry> = (0..entries).map(|inode| entry(inode, u64::MAX)).collect();
+            let text = serde_json::to_vec(&whole).unwrap();
+            prop_assert_eq!(parse_entries(path, &text), &*whole);
+            let cut = at.index(text.len());
+            // What is whole before it counts; of the rest nothing is made up.
+            let torn = parse_entries(path, &[&text[..cut], &[0xFF], &*bytes].concat());
+            prop_assert_eq!(&whole[..torn.len()], torn);
+            let mut other = text;
+            other[cut] = byte;
+            prop_assert!(parse_entries(path, &other).len() <= whole.len());
+            parse_entries(path, &bytes);
+            parse_record(path, &bytes);
+            parse_record(path, &other);
         }
     }
 }
