@@ -1,4 +1,4 @@
-//! Sources that speak TLS beside Flume's own: http and syslogtcp, with the keys that Java's keytool makes, and a client of
+//! Sources that speak TLS beside Flume's own: http, syslogtcp and multiport_syslogtcp, with the keys that Java's keytool makes, and a client of
 //! Java's.
 //!
 //! Peers: Flume 1.11.0
@@ -38,10 +38,14 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
         let old = format!("enableSSL = true\nkeystore = {keystore}\nkeystorePassword = {password}\n");
         let http = |port: u16, tls: &str| format!("type = http\nbind = 127.0.0.1\nport = {port}\n{tls}");
         let syslog = |port: u16, tls: &str| format!("type = syslogtcp\nhost = 127.0.0.1\nport = {port}\n{tls}");
+        let multi = |first: u16, second: u16, tls: &str| {
+            format!("type = multiport_syslogtcp\nhost = 127.0.0.1\nports = {first} {second}\n{tls}")
+        };
         let sources = [
             ("http", http(place.port("http"), &tls)),
             ("old", http(place.port("old"), &old)),
             ("syslog", syslog(place.port("syslog"), &tls)),
+            ("multi", multi(place.port("first"), place.port("second"), &tls)),
         ];
         exact_agent(place, &sources)
     });
@@ -53,7 +57,7 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
     let request = post(r#"[{"headers":{"h":"ü"},"body":"over TLS \u00fc"}]"#);
     let message = "<34>1 2020-05-04T10:11:12Z host over TLS ü\n";
     let long = format!("<34>1 2020-05-04T10:11:12Z host {}\n", "x".repeat(2400));
-    for port in ["http", "old", "syslog"] {
+    for port in ["http", "old", "syslog", "first", "second"] {
         let [ours, theirs] = both.say(port, &[request.as_bytes(), message.as_bytes()]);
         assert!(ours.iter().chain(&theirs).all(|answer| !answer.contains(" 200 ")), "{port}: {ours:?} {theirs:?}");
     }
@@ -62,6 +66,8 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
         ("old", request.as_bytes()),
         ("syslog", message.as_bytes()),
         ("syslog", long.as_bytes()),
+        ("first", message.as_bytes()),
+        ("second", long.as_bytes()),
         ("http", b"GET / HTTP/1.0\r\n\r\n"),
     ];
     let answers = say_by_tls(&both, &keys, dir.path(), &said);
@@ -75,5 +81,7 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
     both.both_bring("old", &["h=ü | over TLS ü"]);
     let event =
         |text: &str| format!("Facility=4 Severity=2 host=host priority=34 timestamp=1588587072000 version=1 | {text}");
-    both.both_bring("syslog", &[&event("over TLS ü"), &event(&"x".repeat(2400))]);
+    for source in ["syslog", "multi"] {
+        both.both_bring(source, &[&event("over TLS ü"), &event(&"x".repeat(2400))]);
+    }
 }

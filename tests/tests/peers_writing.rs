@@ -1,5 +1,5 @@
 //! What file_roll and hdfs write beside Flume's own, on directories of this machine: serializers, codecs, local time, rolling
-//! by time, times that are odd or not there.
+//! by time and by size, names of files, times that are odd or not there.
 //!
 //! Peers: Flume 1.11.0
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -361,4 +361,92 @@ fn files_are_rolled_by_time_as_those_of_the_real_one() {
     let empty = |files: &[File]| files.iter().any(|(_, content)| content.is_empty());
     assert!(!empty(&ours), "{ours:?}");
     differs("file-roll-empty-files", empty(&ours), empty(&theirs));
+}
+
+/// Texts of the files that are complete, in their order.
+fn complete(files: &[File]) -> Vec<String> {
+    let complete: Vec<File> = files.iter().filter(|(name, _)| !name.ends_with(".tmp")).cloned().collect();
+    texts(&complete).into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn files_of_hdfs_end_at_their_size_and_in_their_time_as_those_of_the_real_one() {
+    let sink = |more: &str| format!("{HDFS}hdfs.path = file://OUT\nserializer = text\n{more}\n");
+    let both = Both::start(
+        "",
+        &[
+            ("size", sink("hdfs.rollSize = 25")),
+            ("count", sink("hdfs.rollSize = 25\nhdfs.rollCount = 2\nhdfs.batchSize = 3")),
+            ("time", sink("hdfs.rollInterval = 1\nhdfs.idleTimeout = 0")),
+        ],
+    );
+    let lines = |numbers: std::ops::Range<u32>| numbers.map(|number| format!("line {number:05}\n")).collect::<String>();
+    both.spool("1", lines(0..10));
+    // Bodies of ten bytes.
+    let of_size = [lines(0..3), lines(3..6), lines(6..9), lines(9..10)];
+    let of_count = [lines(0..2), lines(2..4), lines(4..6), lines(6..8), lines(8..10)];
+    for (name, wanted) in [("size", &of_size[..]), ("count", &of_count), ("time", &[lines(0..10)])] {
+        both.until(name, |files| complete(files) == wanted);
+    }
+    both.spool("2", lines(10..12));
+    both.until("time", |files| complete(files) == [lines(0..10), lines(10..12)]);
+}
+
+/// Names of files, each number as how many digits it has.
+fn shapes(files: &[File]) -> Vec<String> {
+    let shape = |(name, _): &File| {
+        let mut shape = String::new();
+        for run in name.as_bytes().chunk_by(|one, other| one.is_ascii_digit() == other.is_ascii_digit()) {
+            match run[0].is_ascii_digit() {
+                true => shape.push_str(&format!("<{}>", run.len())),
+                false => shape.push_str(std::str::from_utf8(run).unwrap()),
+            }
+        }
+        shape
+    };
+    files.iter().filter(|(_, content)| !content.is_empty()).map(shape).collect()
+}
+
+#[test]
+fn files_of_file_roll_are_named_as_those_of_the_real_one() {
+    let sinks = [
+        ("plain", "", "<13>-<1>"),
+        ("both", "sink.pathManager.prefix = logs-\nsink.pathManager.extension = txt", "logs-<13>-<1>.txt"),
+        ("extension", "sink.pathManager = default\nsink.pathManager.extension = txt", "<13>-<1>.txt"),
+        (
+            "rolltime",
+            "sink.pathManager = rolltime\nsink.pathManager.prefix = logs-\nsink.pathManager.extension = a.b",
+            "",
+        ),
+    ];
+    let sink = |(name, more, _): (&'static str, &str, &str)| {
+        (name, format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = text\n{more}\n"))
+    };
+    let both = Both::start("", &sinks.map(sink));
+    both.spool("1", "one\n");
+    for (name, _, wanted) in sinks {
+        let [ours, theirs] =
+            both.until(name, |files| files.iter().any(|(_, content)| content == b"one\n")).map(|files| shapes(&files));
+        assert_eq!(ours, theirs, "{name}: ours is left, Flume's is right");
+        assert!(wanted.is_empty() || ours == [wanted], "{name}: {ours:?}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_stay_as_they_are_behind_headers_as_in_the_real_one() {
+    const BLOB: &str =
+        "deserializer = org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder\nbasenameHeader = true\n";
+    let both = Both::start(
+        BLOB,
+        &[
+            ("roll", format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = header_and_text\n")),
+            ("hdfs", format!("{HDFS}hdfs.path = file://OUT\nserializer = header_and_text\n")),
+        ],
+    );
+    let body = b"a\xFF\xC3b\xE9 \x80\x00\xED\xA0\xBD\r\n\xF0\x9F";
+    both.spool("odd", body);
+    let wanted = [&b"{basename=odd} "[..], body, b"\n"].concat();
+    for sink in ["roll", "hdfs"] {
+        both.until(sink, |files| files.iter().any(|(name, content)| !name.ends_with(".tmp") && *content == wanted));
+    }
 }
