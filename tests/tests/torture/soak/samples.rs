@@ -143,8 +143,8 @@ impl Story {
         let text = format!(
             "# Soak, {today}\n\n\
              `make soak` of {seconds} s, release build, seed {seed}: producers → agent (avro source → file channel → avro sink) → a link →\n\
-             a second agent (the same) → a peer. A fault is drawn, sometimes two; then the producers pause, and once everything is\n\
-             through, the first agent, which lives all the time, is measured. In the end it is killed with -9 under load, and goes on.\n\
+             a second agent (the same) → a peer. After one of each in a burst of load, a fault is drawn, sometimes two; then the\n\
+             producers pause, and once everything is through, the first agent, which lives all the time, is measured. In the end it is killed with -9 under load, and goes on.\n\
              Both channels' ledgers agree with what was counted outside.\n\n\
              | Acknowledged | Lost | Alien | Stored twice | Delivered again behind the second agent |\n|---|---|---|---|---|\n\
              | {acknowledged} | {lost} | {alien} | {stored_twice} | {again} |\n\n\
