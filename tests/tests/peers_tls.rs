@@ -39,7 +39,9 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
         let http = |port: u16, tls: &str| format!("type = http\nbind = 127.0.0.1\nport = {port}\n{tls}");
         let syslog = |port: u16, tls: &str| format!("type = syslogtcp\nhost = 127.0.0.1\nport = {port}\n{tls}");
         let multi = |first: u16, second: u16, tls: &str| {
-            format!("type = multiport_syslogtcp\nhost = 127.0.0.1\nports = {first} {second}\n{tls}")
+            // What the real one says of TLS 1.3 behind the handshake cannot be decrypted, now and then.
+            let old = "exclude-protocols = SSLv3 TLSv1.3\n";
+            format!("type = multiport_syslogtcp\nhost = 127.0.0.1\nports = {first} {second}\n{tls}{old}")
         };
         let sources = [
             ("http", http(place.port("http"), &tls)),
@@ -79,9 +81,11 @@ fn http_and_syslog_over_tls_bring_what_the_real_ones_bring_and_take_nothing_with
     assert_eq!(status(&answers[0][0]), "200");
     both.both_bring("http", &["h=ü | over TLS ü"]);
     both.both_bring("old", &["h=ü | over TLS ü"]);
-    let event =
-        |text: &str| format!("Facility=4 Severity=2 host=host priority=34 timestamp=1588587072000 version=1 | {text}");
-    for source in ["syslog", "multi"] {
+    for (source, headers) in [
+        ("syslog", "Facility=4 Severity=2 host=host priority=34 timestamp=1588587072000 version=1"),
+        ("multi", "Facility=4 Priority=34 Severity=2 Version=1 host=host timestamp=1588587072000"),
+    ] {
+        let event = |text: &str| format!("{headers} | {text}");
         both.both_bring(source, &[&event("over TLS ü"), &event(&"x".repeat(2400))]);
     }
 }

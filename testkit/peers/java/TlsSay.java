@@ -1,5 +1,6 @@
 import java.io.FileInputStream;
 import java.io.FileOutputStream;
+import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.nio.file.Files;
@@ -35,6 +36,8 @@ public final class TlsSay {
         out.flush();
         socket.shutdownOutput();
         socket.getInputStream().transferTo(answer);
+      } catch (IOException problem) {
+        throw new IOException(args[next + 2] + " from port " + port, problem);
       }
     }
   }
