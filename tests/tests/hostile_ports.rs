@@ -2,7 +2,7 @@
 //! memory stays within limits, what was wrong is counted, and good clients are served meanwhile.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,9 @@ use tempfile::TempDir;
 const MOST_BYTES: u64 = 400 << 20;
 /// Peers that connect and say nothing more, per port.
 const SILENT: usize = 150;
+
+/// Longest line of the netcat source unless it is told otherwise.
+const MOST_CHARACTERS: usize = 512;
 
 /// Ports of one agent, by source.
 struct Ports {
@@ -103,13 +106,25 @@ impl Agent {
 
     /// A counter of a source.
     fn counted(&self, source: &str, counter: &str) -> u64 {
+        self.counted_by(&format!("SOURCE.{source}"), counter)
+    }
+
+    /// What went wrong at a port: of the sink, its connections.
+    fn failures(&self, name: &str) -> u64 {
+        match name {
+            "spark" => self.counted_by("SINK.spark", "ConnectionFailedCount"),
+            _ => self.counted(name, "EventReadFail") + self.counted(name, "GenericProcessingFail"),
+        }
+    }
+
+    fn counted_by(&self, component: &str, counter: &str) -> u64 {
         let mut stream = TcpStream::connect(&self.monitoring).unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let body = &answer[answer.find("\r\n\r\n").unwrap() + 4..];
         let json: Value = serde_json::from_str(&body[body.find('{').unwrap()..=body.rfind('}').unwrap()]).unwrap();
-        json[format!("SOURCE.{source}")][counter].as_str().unwrap().parse().unwrap()
+        json[component][counter].as_str().unwrap().parse().unwrap()
     }
 
     /// Whether everything that serves still does.
@@ -149,13 +164,49 @@ fn connect(port: u16) -> TcpStream {
     stream
 }
 
-/// Sends what the peer takes of it, and reads until the peer has enough.
+/// Sends what the peer takes of it and says that this was all: then the peer closes too.
 fn attack(port: u16, bytes: &[u8]) {
     let mut stream = connect(port);
     // Disconnected in the middle is as good as at the end.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.read_to_end(&mut Vec::new());
+    until_closed(stream, &format!("port {port}, {} bytes", bytes.len()));
+}
+
+/// Sends what the peer takes of it: it closes by itself, as it is told of no end.
+fn closed_after(port: u16, bytes: &[u8]) {
+    let mut stream = connect(port);
+    // Disconnected in the middle is as good as at the end.
+    let _ = stream.write_all(bytes);
+    let shown: Vec<u8> = bytes.iter().copied().take(20).collect();
+    until_closed(stream, &format!("port {port}, {shown:02x?} and so on"));
+}
+
+/// Reads until the other side ends the connection, well or by a reset.
+fn until_closed(mut stream: TcpStream, what: &str) -> Vec<u8> {
+    let mut read = Vec::new();
+    let ended = stream.read_to_end(&mut read).map(drop).map_err(|error| error.kind());
+    let closed = [Ok(()), Err(ErrorKind::ConnectionReset), Err(ErrorKind::BrokenPipe)];
+    assert!(closed.contains(&ended), "{what}: not closed: {ended:?}");
+    read
+}
+
+/// Sends a call that is wrong inside: it is answered, and the connection goes on until we end it.
+fn answered(port: u16, bytes: &[u8]) {
+    let mut stream = connect(port);
+    let number = |stream: &mut TcpStream| {
+        let mut number = [0; 4];
+        stream.read_exact(&mut number).unwrap_or_else(|error| panic!("port {port}, {bytes:02x?}: {error}"));
+        u32::from_be_bytes(number)
+    };
+    stream.write_all(bytes).unwrap();
+    assert_eq!(number(&mut stream), 1, "the serial");
+    for _ in 0..number(&mut stream) {
+        let length = number(&mut stream);
+        stream.read_exact(&mut vec![0; length as usize]).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(until_closed(stream, "answered"), [0; 0]);
 }
 
 /// A call of `append` with its handshake, as Java's clients send it.
@@ -197,8 +248,9 @@ fn long(value: i64) -> Vec<u8> {
     bytes
 }
 
-fn avro_attacks() -> Vec<Vec<u8>> {
-    let mut attacks = vec![
+/// What is no frame, or no call.
+fn wrong_frames() -> Vec<Vec<u8>> {
+    vec![
         [&[0, 0, 0, 1][..], &u32::MAX.to_be_bytes()].concat(),
         vec![0, 0, 0, 1, 0, 0, 0, 0],
         vec![0, 0, 0, 1, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff],
@@ -206,7 +258,12 @@ fn avro_attacks() -> Vec<Vec<u8>> {
         frame(&[0xff; 4096]),
         frame(&[]),
         [0x16, 0x03].repeat(50_000),
-    ];
+    ]
+}
+
+/// Calls with parameters that claim what they do not have.
+fn wrong_calls() -> Vec<Vec<u8>> {
+    let mut attacks = Vec::new();
     for claimed in [i64::MAX, i64::MIN, -1, 1 << 31, 1 << 40] {
         // As a number of headers, and as the length of a body.
         attacks.push(call(&long(claimed)));
@@ -251,7 +308,6 @@ fn http_attacks() -> Vec<Vec<u8>> {
         posted(&[0xff; 5000]),
         post("Content-Length: 1000000000000000000000000000000", b""),
         post("Content-Length: 9223372036854775807", b"[{"),
-        post("Transfer-Encoding: chunked", b"ffffffffffffffff\r\n[{"),
         [&b"POST / HTTP/1.1\r\n"[..], &b"A: b\r\n".repeat(200_000)].concat(),
         [&b"POST /"[..], &vec![b'x'; 5 << 20]].concat(),
     ]
@@ -283,10 +339,10 @@ fn posted(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Peers that begin what each port takes, and send the rest of it byte by byte, until it is dropped.
+/// Peers that begin what some ports take, and send the rest of it byte by byte.
 struct Slow {
     ended: Arc<AtomicBool>,
-    sending: Option<JoinHandle<()>>,
+    sending: JoinHandle<Vec<TcpStream>>,
 }
 
 impl Slow {
@@ -300,21 +356,25 @@ impl Slow {
                 // One that was disconnected has its end.
                 peers.iter().for_each(|mut peer| _ = peer.write(&[byte]));
                 if told.load(Ordering::SeqCst) {
-                    return;
+                    break;
                 }
                 // sleeps: being slow is what they do.
                 std::thread::sleep(Duration::from_millis(20));
             }
+            peers
         });
-        Self { ended, sending: Some(sending) }
+        Self { ended, sending }
     }
-}
 
-impl Drop for Slow {
-    fn drop(&mut self) {
+    /// Ends those that are connected still, as any bytes may go on for ever there; the others have been.
+    fn end(self, ports: &Ports) {
         self.ended.store(true, Ordering::SeqCst);
-        if let Some(sending) = self.sending.take() {
-            let _ = sending.join();
+        for peer in self.sending.join().unwrap() {
+            let port = peer.peer_addr().map_or(0, |address| address.port());
+            if [ports.netcat, ports.syslog, ports.multiport, ports.http, ports.blob].contains(&port) {
+                let _ = peer.shutdown(Shutdown::Write);
+            }
+            until_closed(peer, &format!("a slow peer of port {port}"));
         }
     }
 }
@@ -338,10 +398,11 @@ fn every_kept_input_is_survived_on_every_port() {
         assert!(agent.process.running().is_some(), "{}", input.name);
     }
     agent.assert_serves("all of them");
-    for source in ["avro", "deflate", "thrift", "binary", "http", "blob"] {
-        let failures = agent.counted(source, "EventReadFail") + agent.counted(source, "GenericProcessingFail");
-        assert!(failures > 0, "{source}: nothing is counted");
+    for name in ["avro", "deflate", "thrift", "binary", "http", "blob", "netcat", "multiport", "spark"] {
+        assert!(agent.failures(name) > 0, "{name}: nothing is counted");
     }
+    // There, as in Flume, whatever comes is an event.
+    assert!(agent.counted("syslog", "EventAcceptedCount") > 0);
     for source in ["syslogudp", "netcatudp"] {
         let before = agent.counted(source, "EventAcceptedCount");
         let port = if source == "syslogudp" { ports.syslog_udp } else { ports.netcat_udp };
@@ -370,26 +431,36 @@ fn an_agent_lives_through_hostile_bytes_on_all_of_its_ports_and_serves_others_me
     let slow = Slow::start(ports);
     agent.assert_serves("many silent and some slow peers");
     for port in [ports.avro, ports.spark] {
-        avro_attacks().iter().for_each(|bytes| attack(port, bytes));
+        wrong_frames().iter().for_each(|bytes| closed_after(port, bytes));
+        wrong_calls().iter().for_each(|bytes| answered(port, bytes));
     }
     agent.assert_serves("wrong avro");
-    attack(ports.deflate, &bomb());
-    avro_attacks().iter().for_each(|bytes| attack(ports.deflate, bytes));
+    closed_after(ports.deflate, &bomb());
+    wrong_frames().iter().for_each(|bytes| closed_after(ports.deflate, bytes));
     agent.assert_serves("a bomb");
     for port in [ports.thrift, ports.binary] {
-        thrift_attacks().iter().for_each(|bytes| attack(port, bytes));
+        thrift_attacks().iter().for_each(|bytes| closed_after(port, bytes));
     }
     agent.assert_serves("wrong thrift");
-    http_attacks().iter().for_each(|bytes| attack(ports.http, bytes));
+    http_attacks().iter().for_each(|bytes| closed_after(ports.http, bytes));
+    attack(ports.http, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n[{");
     agent.assert_serves("wrong http");
     for port in [ports.netcat, ports.syslog, ports.multiport] {
         line_attacks().iter().for_each(|bytes| attack(port, bytes));
     }
+    let is_too_long = |bytes: &&Vec<u8>| bytes.split(|byte| *byte == b'\n').any(|line| line.len() > MOST_CHARACTERS);
+    line_attacks().iter().filter(is_too_long).for_each(|bytes| closed_after(ports.netcat, bytes));
     agent.assert_serves("wrong lines");
-    for source in ["avro", "deflate", "thrift", "http"] {
-        let failures = agent.counted(source, "EventReadFail") + agent.counted(source, "GenericProcessingFail");
-        assert!(failures > 0, "{source}: nothing is counted");
+    slow.end(ports);
+    for stream in silent {
+        // Some could not be silent for ever, or were wrong with three bytes.
+        let _ = stream.shutdown(Shutdown::Write);
+        until_closed(stream, "a silent peer");
     }
-    drop((silent, slow));
+    // Each of those that were cut off is counted, beside what was wrong.
+    for name in ["avro", "deflate", "thrift", "binary", "http", "blob", "netcat", "multiport", "spark"] {
+        agent.process.until_true(&format!("{name} counts"), || agent.failures(name) > SILENT as u64);
+    }
+    agent.assert_serves("everything");
     agent.process.stop().expect_code(0);
 }
