@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use millstream_core::{Batch, Fut, Kind, Options, Result, Source, SourceContext, SourceSpec, optional};
 
-use crate::window::{Progress, Window};
+use crate::window::{BACKOFF_SLEEP_INCREMENT, MAX_BACKOFF_SLEEP, Progress, Window};
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -20,13 +20,8 @@ pub static SPEC: SourceSpec = SourceSpec {
     options: &[
         optional("batchSize", Kind::Int(1, u32::MAX as i64), "1", "Events of one batch."),
         optional("totalEvents", Kind::Int(0, i64::MAX), "9223372036854775807", "After so many events it only idles."),
-        optional("maxBackoffSleep", Kind::Millis, "5000", "Longest wait before a refused batch is offered again."),
-        optional(
-            "backoffSleepIncrement",
-            Kind::Millis,
-            "1000",
-            "No effect: the wait begins as the channel asks, then doubles.",
-        ),
+        MAX_BACKOFF_SLEEP,
+        BACKOFF_SLEEP_INCREMENT,
     ],
     build: |options| Ok(Box::new(Seq::from_options(options)?)),
 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use millstream_core::{Batch, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional};
 use tokio::time::Instant;
 
-use crate::window::{Progress, Window, pause};
+use crate::window::{BACKOFF_SLEEP_INCREMENT, MAX_BACKOFF_SLEEP, Progress, Window, pause};
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -38,13 +38,8 @@ const OPTIONS: &[OptionSpec] = &[
         "0",
         "Most events in a second; 0 for as many as channels take.",
     ),
-    optional("maxBackoffSleep", Kind::Millis, "5000", "Longest wait before a refused batch is offered again."),
-    optional(
-        "backoffSleepIncrement",
-        Kind::Millis,
-        "1000",
-        "No effect: the wait begins as the channel asks, then doubles.",
-    ),
+    MAX_BACKOFF_SLEEP,
+    BACKOFF_SLEEP_INCREMENT,
 ];
 
 /// Makes events.

@@ -6,12 +6,25 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use millstream_core::{Batch, ComponentStatus, Delivery, Error, MetricName, Reaction, Result, SourceContext};
+use millstream_core::{
+    Batch, ComponentStatus, Delivery, Error, Kind, MetricName, OptionSpec, Reaction, Result, SourceContext, optional,
+};
 use tokio::task::JoinHandle;
 
 /// Most deliveries open at once. A sync of the disk takes as long for little as for a few MB: 32 batches of 1000 lines keep
 /// it busy at two thirds of its sequential rate (8 of them at 0.4), and more only hold memory.
 const MOST_OPEN: usize = 32;
+
+/// The longest pause of a window.
+pub(crate) const MAX_BACKOFF_SLEEP: OptionSpec =
+    optional("maxBackoffSleep", Kind::Millis, "5000", "Longest wait before a refused batch is offered again.");
+/// How Flume's pauses grow.
+pub(crate) const BACKOFF_SLEEP_INCREMENT: OptionSpec = optional(
+    "backoffSleepIncrement",
+    Kind::Millis,
+    "1000",
+    "No effect: the wait begins as the channel asks, then doubles.",
+);
 
 /// The open deliveries of one source, oldest first.
 ///

@@ -4,6 +4,7 @@
 mod avro_peer;
 mod channel;
 pub mod contract;
+mod dice;
 mod fake_disk;
 mod hostile;
 pub mod peer;
@@ -16,7 +17,8 @@ use std::time::Duration;
 
 pub use avro_peer::{AvroPeer, SentCall};
 pub use channel::{Stored, TestChannel};
-pub use fake_disk::{Call, Dice, FakeDisk};
+pub use dice::Dice;
+pub use fake_disk::{Call, FakeDisk};
 pub use hostile::{Hostile, hostile};
 pub use proxy::Proxy;
 pub use running::{Running, setting, start_sink, start_source, start_source_into};

@@ -20,3 +20,14 @@ pub use demo::Demo;
 pub use process::{Ended, Process};
 pub use trace::Trace;
 pub use waiting::{comes_true, until_true};
+
+/// A number of Avro's, or of Thrift's compact encoding.
+pub fn varint(mut left: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while left >= 0x80 {
+        bytes.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    bytes.push(left as u8);
+    bytes
+}

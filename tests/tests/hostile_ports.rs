@@ -13,8 +13,8 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use millstream_testkit::hostile;
 use millstream_testkit::peer::free_port;
-use millstream_tests::Process;
 use millstream_tests::memory::status_bytes;
+use millstream_tests::{Process, varint};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -238,14 +238,7 @@ fn good_avro(port: u16, what: &str) {
 
 /// A zigzag number of Avro.
 fn long(value: i64) -> Vec<u8> {
-    let mut left = ((value << 1) ^ (value >> 63)) as u64;
-    let mut bytes = Vec::new();
-    while left >= 0x80 {
-        bytes.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    bytes.push(left as u8);
-    bytes
+    varint(((value << 1) ^ (value >> 63)) as u64)
 }
 
 /// What is no frame, or no call.

@@ -99,6 +99,43 @@ fn group_hop(place: &mut Place, next: [u16; 2], processor: &str) -> String {
     config.avro_sink("k1", "c1", next[0], "").avro_sink("k2", "c1", next[1], "").group(processor).text()
 }
 
+/// An agent of either kind that can be killed.
+trait Mortal: Monitored {
+    fn kill(&mut self);
+    fn start_again(&mut self);
+}
+
+impl Mortal for Flume {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn start_again(&mut self) {
+        self.start();
+    }
+}
+
+impl Mortal for OurAgent {
+    fn kill(&mut self) {
+        Self::kill(self);
+    }
+
+    fn start_again(&mut self) {
+        Self::start_again(self);
+    }
+}
+
+/// Kills the first of a group in the middle of the load; it is started again once the second has taken over.
+fn kill_the_first(group: &mut [impl Mortal; 2], job: &WordCount, load: &mut RpcLoad, processor: &str) {
+    job.until_totals("some have come through", |totals| totals.len() > 1_000);
+    let before = group[1].received();
+    assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
+    group[0].kill();
+    load.until_acknowledged(2 * MANY / 3);
+    until_true("the second takes over", || group[1].received() > before + BATCH);
+    group[0].start_again();
+}
+
 /// Ours → a group of two real ones → ours; a real one is killed, and started again when two thirds are sent.
 fn a_group_of_real_agents_between_two_of_ours_may_lose_one(processor: &str) {
     let last = OurAgent::start_with(&MONITORED, last_hop);
@@ -108,13 +145,7 @@ fn a_group_of_real_agents_between_two_of_ours_may_lose_one(processor: &str) {
     let first = OurAgent::start_with(&MONITORED, |place| group_hop(place, next, processor));
     let job = WordCount::start(poll(last.port("spark")));
     let sent = send_many(first.port("avro"), first.place(), |load| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        let before = middle[1].received();
-        assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
-        middle[0].kill();
-        load.until_acknowledged(2 * MANY / 3);
-        until_true("the second takes over", || middle[1].received() > before + BATCH);
-        middle[0].start();
+        kill_the_first(&mut middle, &job, load, processor);
     });
     assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), BOTH_SIDES);
 }
@@ -140,13 +171,7 @@ fn a_group_of_ours_between_two_real_agents_may_lose_one(versions: [Version; 2], 
     let first = Flume::monitored_agent(versions[0], |place| group_hop(place, next, processor));
     let job = WordCount::start(poll(last.port("spark")));
     let sent = send_many(first.port("avro"), first.place(), |load| {
-        job.until_totals("some have come through", |totals| totals.len() > 1_000);
-        let before = middle[1].received();
-        assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
-        middle[0].kill();
-        load.until_acknowledged(2 * MANY / 3);
-        until_true("the second takes over", || middle[1].received() > before + BATCH);
-        middle[0].start_again();
+        kill_the_first(&mut middle, &job, load, processor);
     });
     assert_at_least_once(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), BOTH_SIDES);
 }

@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use millstream_testkit::peer::free_port;
-use millstream_tests::Process;
 use millstream_tests::memory::status_bytes;
+use millstream_tests::{Process, varint};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -178,17 +178,6 @@ fn source(port: u16, keys: &str) -> String {
 
 /// Bytes of a good message.
 const GOOD_BYTES: usize = 200_000;
-
-/// A number of Avro's, or of Thrift's compact encoding.
-fn varint(mut left: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while left >= 0x80 {
-        bytes.push(left as u8 | 0x80);
-        left >>= 7;
-    }
-    bytes.push(left as u8);
-    bytes
-}
 
 /// One frame that holds one call, with its handshake.
 fn avro_call(message: &str, params: &[u8]) -> Vec<u8> {

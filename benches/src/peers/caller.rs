@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use millstream_core::Batch;
 use millstream_wire::avro_event::{self, Status};
 use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome, Protocol};
 use millstream_wire::netty::{FrameDecoder, FrameLimits, encode_frame};
@@ -31,24 +32,35 @@ impl Caller {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_nodelay(true).unwrap();
         let decoder = FrameDecoder::new(FrameLimits::default());
-        Self { stream, decoder, connection: ClientConnection::new(protocol), chunk: vec![0; 256 << 10] }
+        Self { stream, decoder, connection: ClientConnection::new(protocol), chunk: vec![0; 64 << 10] }
     }
 
-    /// Sends a batch and waits until it is stored.
-    pub fn append(&mut self, batch: &millstream_core::Batch) {
-        let params = avro_event::encode_append_batch(std::slice::from_ref(batch));
+    /// Sends events in one call and waits until they are stored.
+    pub fn append(&mut self, batches: &[Batch]) {
+        let params = avro_event::encode_append_batch(batches);
         assert_eq!(Status::decode(&self.call("appendBatch", params)).unwrap(), Status::Ok);
+    }
+
+    /// A call as it goes out: to be sent again and again, without being encoded each time.
+    pub fn frame(&mut self, message: &str, params: Bytes) -> Vec<u8> {
+        let parts = self.connection.call(Metadata::new(), message, params).unwrap();
+        encode_frame(1, parts).concat()
+    }
+
+    /// Sends such a frame and waits for the answer, whatever it says.
+    pub fn exchange(&mut self, frame: &[u8]) -> Bytes {
+        self.stream.write_all(frame).unwrap();
+        self.answer()
     }
 
     /// The datum of the answer.
     pub fn call(&mut self, message: &str, params: Bytes) -> Bytes {
-        let mut parts = self.connection.call(Metadata::new(), message, params).unwrap();
+        let mut frame = self.frame(message, params);
         loop {
-            self.stream.write_all(&encode_frame(1, parts).concat()).unwrap();
-            let answer = self.answer();
+            let answer = self.exchange(&frame);
             match self.connection.response(answer).unwrap() {
                 Outcome::Answered(response) => return response.result.expect("no error"),
-                Outcome::Resend(again) => parts = again,
+                Outcome::Resend(parts) => frame = encode_frame(1, parts).concat(),
             }
         }
     }

@@ -29,13 +29,21 @@ const FOUR: Shape = Shape { clients: 4, batch: 1000 };
 
 /// An avro source at `port`, a channel, and a sink.
 pub fn agent(place: &Place, port: u16, channel: &str, sink: &str) -> String {
+    agent_holding(2_000_000, place, port, channel, sink)
+}
+
+/// The same with a memory channel for so many events.
+pub fn agent_holding(events: u64, place: &Place, port: u16, channel: &str, sink: &str) -> String {
     let dir = place.dir().display();
     let channel = match channel {
         "file" => format!(
             "type = file\na1.channels.c1.checkpointDir = {dir}/checkpoint\na1.channels.c1.dataDirs = {dir}/data\n\
              a1.channels.c1.capacity = 100000000"
         ),
-        _ => "type = memory\na1.channels.c1.byteCapacity = 800000000\na1.channels.c1.capacity = 2000000".to_owned(),
+        _ => {
+            let bytes = 2 * BODY_BYTES as u64 * events;
+            format!("type = memory\na1.channels.c1.byteCapacity = {bytes}\na1.channels.c1.capacity = {events}")
+        }
     };
     format!(
         "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
@@ -177,7 +185,7 @@ fn delays(time: Duration) -> Vec<f64> {
                     let due = CALL_EVERY * call;
                     std::thread::sleep(due.saturating_sub(begun.elapsed()));
                     let body = format!("{:<width$}", due.as_micros(), width = BODY_BYTES);
-                    caller.append(&Batch::from_bodies((0..CALL_EVENTS).map(|_| body.as_bytes())));
+                    caller.append(&[Batch::from_bodies((0..CALL_EVENTS).map(|_| body.as_bytes()))]);
                 }
             });
         }

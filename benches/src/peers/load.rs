@@ -1,15 +1,12 @@
 //! The load: Flume's own client, and a native one that sends what was encoded before.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use millstream_core::Batch;
 use millstream_testkit::peer::{ClassPath, Jvm, Peer, driver_in};
-use millstream_wire::avro_event::{self, Status};
-use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome};
-use millstream_wire::netty::{FrameDecoder, FrameLimits, encode_frame};
+use millstream_wire::avro_event;
+
+use crate::caller::Caller;
 
 /// Bytes of every body.
 pub const BODY_BYTES: usize = 200;
@@ -89,11 +86,8 @@ impl Load {
 /// A connection, and the call that it sends.
 #[derive(Debug)]
 pub struct Client {
-    stream: TcpStream,
-    decoder: FrameDecoder,
-    connection: ClientConnection,
+    caller: Caller,
     frame: Vec<u8>,
-    chunk: Vec<u8>,
 }
 
 // === impl Client ===
@@ -101,59 +95,15 @@ pub struct Client {
 impl Client {
     /// After the handshake, which comes with an empty batch.
     fn connect(port: u16, batch: u64) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        let mut client = Self {
-            stream,
-            decoder: FrameDecoder::new(FrameLimits::default()),
-            connection: ClientConnection::new(avro_event::protocol()),
-            frame: Vec::new(),
-            chunk: vec![0; 64 << 10],
-        };
-        client.encode(&[]);
-        client.shake();
-        client.encode(&[events(batch)]);
-        client
-    }
-
-    fn encode(&mut self, batches: &[Batch]) {
-        let params = avro_event::encode_append_batch(batches);
-        let parts = self.connection.call(Metadata::new(), "appendBatch", params).unwrap();
-        self.frame = encode_frame(1, parts).concat();
+        let mut caller = Caller::connect(port, avro_event::protocol());
+        caller.append(&[]);
+        let frame = caller.frame("appendBatch", avro_event::encode_append_batch(&[events(batch)]));
+        Self { caller, frame }
     }
 
     fn send(&mut self, calls: u64) {
         for _ in 0..calls {
-            self.stream.write_all(&self.frame).unwrap();
-            self.answer();
-        }
-    }
-
-    /// Sends the encoded call until it is answered.
-    fn shake(&mut self) {
-        loop {
-            self.stream.write_all(&self.frame).unwrap();
-            let answer = self.answer();
-            match self.connection.response(answer).unwrap() {
-                Outcome::Answered(response) => {
-                    let datum = response.result.expect("an empty batch is accepted");
-                    assert_eq!(Status::decode(&datum).unwrap(), Status::Ok);
-                    return;
-                }
-                Outcome::Resend(parts) => self.frame = encode_frame(1, parts).concat(),
-            }
-        }
-    }
-
-    /// Waits for an answer.
-    fn answer(&mut self) -> Bytes {
-        loop {
-            if let Some(frame) = self.decoder.next_frame().unwrap() {
-                return frame.payload;
-            }
-            let len = self.stream.read(&mut self.chunk).unwrap();
-            assert!(len > 0, "the subject closed the connection");
-            self.decoder.push(Bytes::copy_from_slice(&self.chunk[..len]));
+            self.caller.exchange(&self.frame);
         }
     }
 }

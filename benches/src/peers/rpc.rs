@@ -1,33 +1,17 @@
 //! avro → memory or file → null: what it costs to take a call and to promise its events.
 
-use millstream_testkit::peer::Place;
-
-use crate::hops::sample;
+use crate::hops::{NULL, agent_holding, sample};
 use crate::limits;
 use crate::load::{Load, Sender, Shape};
 use crate::rounds::{Contestant, Page, Row, Sample, Target};
 use crate::subject::{Kind, Subject};
 
-/// An avro source before a channel with these keys, and a null sink.
-fn properties(place: &mut Place, channel: &str) -> String {
-    let (port, dir) = (place.port("avro"), place.dir().display().to_string());
-    let channel = match channel {
-        "file" => format!(
-            "type = file\na1.channels.c1.checkpointDir = {dir}/checkpoint\na1.channels.c1.dataDirs = {dir}/data"
-        ),
-        _ => "type = memory\na1.channels.c1.byteCapacity = 500000000".to_owned(),
-    };
-    format!(
-        "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
-         a1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = {port}\na1.sources.r1.channels = c1\n\
-         a1.channels.c1.{channel}\na1.channels.c1.capacity = 1000000\na1.channels.c1.transactionCapacity = 10000\n\
-         a1.sinks.k1.type = null\na1.sinks.k1.batchSize = 1000\na1.sinks.k1.channel = c1\n"
-    )
-}
-
 /// One round: a fresh agent, warmed up, takes the events and drains them.
 pub fn round(kind: Kind, sender: Sender, channel: &str, shape: Shape, warm: u64, events: u64) -> Sample {
-    let mut subject = Subject::start(kind, |place| properties(place, channel));
+    let mut subject = Subject::start(kind, |place| {
+        let port = place.port("avro");
+        agent_holding(1_000_000, place, port, channel, NULL)
+    });
     let dir = tempfile::tempdir().unwrap();
     let mut load = Load::start(sender, dir.path(), subject.port("avro"), shape, warm, events);
     subject.until_drained(warm);

@@ -39,6 +39,7 @@ use millstream_core::{
 };
 
 use crate::line;
+use crate::window::{BACKOFF_SLEEP_INCREMENT, MAX_BACKOFF_SLEEP};
 use groups::Groups;
 use tail::Reading;
 use tailing::Tailing;
@@ -81,13 +82,8 @@ const OPTIONS: &[OptionSpec] = &[
     ),
     optional("fileHeader", Kind::Bool, "false", "Adds a header with the file's absolute path."),
     optional("fileHeaderKey", Kind::Text, "file", "Name of that header."),
-    optional("maxBackoffSleep", Kind::Millis, "5000", "Longest wait before a refused batch is offered again."),
-    optional(
-        "backoffSleepIncrement",
-        Kind::Millis,
-        "1000",
-        "No effect: the wait begins as the channel asks, then doubles.",
-    ),
+    MAX_BACKOFF_SLEEP,
+    BACKOFF_SLEEP_INCREMENT,
     optional("pollDelay", Kind::Millis, "200", "Wait between two looks at the files."),
     optional(
         "maxLineLength",
