@@ -14,10 +14,11 @@ use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome, Protocol, R
 use millstream_wire::names::Peer;
 use millstream_wire::netty::{FrameDecoder, encode_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::buffers::Buffers;
+use crate::limit::{until, within};
 use crate::transport::{Reading, Wrapping, Writing, hinted};
 
 /// Whom to call, and how long to wait.
@@ -29,7 +30,7 @@ pub struct ClientSettings {
     pub port: u16,
     /// For the connection and its TLS.
     pub connect_timeout: Duration,
-    /// From sending a call until its answer.
+    /// For sending a call, and then for its answer.
     pub request_timeout: Duration,
     /// TLS and compression.
     pub wrapping: Wrapping<TlsConnector>,
@@ -112,9 +113,8 @@ impl Client {
     /// `Net`; `Corrupt` when a second call is made before hands are shaken.
     pub async fn send(&mut self, meta: Metadata, message: &str, params: Bytes) -> Result<()> {
         let parts = self.rpc.call(meta, message, params)?;
-        let deadline = Instant::now() + self.request_timeout;
-        let serial = self.write(parts, deadline).await?;
-        self.open.push_back(Open { serial, deadline, response: None });
+        let serial = self.write(parts).await?;
+        self.open.push_back(Open { serial, deadline: self.deadline(), response: None });
         Ok(())
     }
 
@@ -134,8 +134,8 @@ impl Client {
                 if let Some(frame) = self.frames.next_frame()? {
                     break frame;
                 }
-                let read = timeout_at(deadline, self.read()).await;
-                read.unwrap_or_else(|_| Err(Error::net("answer from", &self.address, io::ErrorKind::TimedOut.into())))?;
+                let read = until(deadline, async { Ok(self.read().await) }).await;
+                read.map_err(|error| Error::net("answer from", &self.address, error))??;
             };
             let outcome = self.rpc.response(frame.payload)?;
             let Some(index) = self.open.iter().position(|open| open.serial == frame.serial) else {
@@ -151,7 +151,12 @@ impl Client {
                     }
                     self.open[index].response = Some(response);
                 }
-                Outcome::Resend(parts) => self.open[index].serial = self.write(parts, deadline).await?,
+                Outcome::Resend(parts) => {
+                    let serial = self.write(parts).await?;
+                    let deadline = self.deadline();
+                    let open = &mut self.open[index];
+                    (open.serial, open.deadline) = (serial, deadline);
+                }
             }
         }
     }
@@ -171,7 +176,13 @@ impl Client {
         let _ = timeout(CLOSE_TIMEOUT, self.writing.shutdown()).await;
     }
 
-    async fn write(&mut self, parts: Vec<Bytes>, deadline: Instant) -> Result<u32> {
+    /// Of an answer to what is written by now. The time that writing takes, or that this process is stopped meanwhile, is not the
+    /// server's.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.request_timeout
+    }
+
+    async fn write(&mut self, parts: Vec<Bytes>) -> Result<u32> {
         self.serial = self.serial.wrapping_add(1);
         let mut buffers = Buffers::default();
         buffers.extend(encode_frame(self.serial, parts));
@@ -179,8 +190,7 @@ impl Client {
             self.writing.write_all_buf(&mut buffers).await?;
             self.writing.flush().await
         };
-        let written = timeout_at(deadline, written).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        written.map_err(|error| Error::net("write", &self.address, error))?;
+        within(self.request_timeout, written).await.map_err(|error| Error::net("write", &self.address, error))?;
         Ok(self.serial)
     }
 

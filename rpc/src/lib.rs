@@ -6,6 +6,7 @@
 mod buffers;
 pub mod client;
 mod connection;
+mod limit;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -309,6 +309,33 @@ async fn an_answer_that_does_not_come_is_an_error_in_time() {
 }
 
 #[tokio::test]
+async fn the_time_for_an_answer_begins_when_the_call_is_written() {
+    let running = Running::plain().await;
+    let relay = listen("127.0.0.1", 0).await.unwrap();
+    let limit = Duration::from_secs(3);
+    let mut settings = ClientSettings { request_timeout: limit, ..running.settings(Wrapping::default()) };
+    settings.port = relay.local_addr().unwrap().port();
+    let mut server = running.socket().await;
+    tokio::spawn(async move {
+        let (mut client, _) = relay.accept().await.unwrap();
+        tokio::time::sleep(limit * 2 / 3).await; // sleeps: what is written meanwhile finds no reader
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    let mut client = Client::connect(&settings).await.unwrap();
+    let began = std::time::Instant::now();
+    let larger_than_buffers = Bytes::from(vec![0; 32 << 20]);
+    client.send(Metadata::new(), "late", larger_than_buffers.clone()).await.unwrap();
+    assert!(began.elapsed() >= limit / 2, "it was written without a reader");
+    let gate = Arc::clone(&running.echo);
+    tokio::spawn(async move {
+        tokio::time::sleep(limit * 2 / 3).await; // sleeps: longer than what is left since writing began
+        gate.gate.add_permits(1);
+    });
+    assert_eq!(client.answer().await.unwrap().result.unwrap(), larger_than_buffers);
+    assert!(began.elapsed() > limit);
+}
+
+#[tokio::test]
 async fn one_sided_tls_and_compression_are_told_with_what_may_be_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let (acceptor, connector) = tls_pair(&dir);

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::limit::within;
 use crate::transport::{Reading, Wrapping, Writing};
 
 /// Whom to call, and how long to wait.
@@ -23,7 +24,7 @@ pub struct ThriftSettings {
     pub port: u16,
     /// For the connection and its TLS.
     pub connect_timeout: Duration,
-    /// From sending a call until its answer.
+    /// For sending a call, and then for its answer.
     pub request_timeout: Duration,
     /// TLS; the service knows no compression.
     pub wrapping: Wrapping<TlsConnector>,
@@ -102,8 +103,11 @@ impl ThriftClient {
     }
 
     async fn call(&mut self, message: Vec<u8>) -> Result<Answer> {
-        let exchanged = timeout(self.request_timeout, self.exchange(&message)).await;
-        let frame = exchanged.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let limit = self.request_timeout;
+        // Apart: the time that writing takes, or that this process is stopped meanwhile, is not the server's.
+        let written = within(limit, self.write(&message)).await;
+        written.map_err(|error| Error::net("write", &self.address, error))?;
+        let frame = within(limit, self.read()).await;
         let frame = frame.map_err(|error| Error::net("answer from", &self.address, error))?;
         let answer = decode_answer(self.encoding, &frame)?;
         if answer.sequence != self.sequence {
@@ -113,10 +117,13 @@ impl ThriftClient {
         Ok(answer)
     }
 
-    /// Sends a message and reads the frame that answers it.
-    async fn exchange(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
+    async fn write(&mut self, message: &[u8]) -> io::Result<()> {
         self.writing.write_all(message).await?;
-        self.writing.flush().await?;
+        self.writing.flush().await
+    }
+
+    /// Reads the frame that answers a message.
+    async fn read(&mut self) -> io::Result<Vec<u8>> {
         let len = self.reading.read_u32().await? as usize;
         if len > MOST_ANSWER_BYTES {
             let problem =

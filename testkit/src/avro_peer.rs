@@ -13,6 +13,7 @@ use millstream_wire::avro_event::{self, Status};
 use millstream_wire::avro_rpc::{Metadata, Protocol};
 use millstream_wire::names::Names;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// A server on a thread of its own. Dropped, it stops.
 pub struct AvroPeer {
@@ -34,6 +35,8 @@ pub struct SentCall {
 struct Received {
     /// Whether it introduces itself as one of ours.
     own: bool,
+    /// Whether answers wait.
+    held: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -59,7 +62,7 @@ impl AvroPeer {
 
     /// On a certain port.
     pub fn start(port: u16, own: bool) -> Self {
-        let received = Arc::new(Received { own, state: Mutex::default() });
+        let received = Arc::new(Received { own, held: watch::Sender::new(false), state: Mutex::default() });
         let (stopper, stop) = stop_token();
         let (bound, told) = std::sync::mpsc::channel();
         let service = Arc::clone(&received);
@@ -91,6 +94,11 @@ impl AvroPeer {
     /// Keeps the events of the next `count` calls and never answers.
     pub fn keep_silent(&self, count: usize) {
         self.received.state.lock().silent = count;
+    }
+
+    /// Keeps the events of all calls, and answers them once this is called with `false`.
+    pub fn hold(&self, held: bool) {
+        self.received.held.send_replace(held);
     }
 
     /// The calls whose events were kept.
@@ -141,7 +149,16 @@ impl Service for Received {
         let silent = state.silent > 0;
         state.silent = state.silent.saturating_sub(1);
         let reply = Reply { meta, result: Ok(status.encode()) };
-        let pending = if silent { Pending::new(std::future::pending()) } else { Pending::ready(reply) };
+        let mut held = self.held.subscribe();
+        let pending = if silent {
+            Pending::new(std::future::pending())
+        } else {
+            Pending::new(async move {
+                // Its sender is in `self`, which the service outlives.
+                let _ = held.wait_for(|held| !held).await;
+                reply
+            })
+        };
         Box::pin(std::future::ready(pending))
     }
 }
