@@ -1,5 +1,5 @@
-//! Where the threads of channels meet. `tests/interleavings` compiles gate, queue and memory channel with shuttle's in
-//! place of what is named here, and tries many orders in which their threads can run.
+//! Where the threads of channels meet. `tests/interleavings` compiles this crate with shuttle's in place of what is named
+//! here, and tries many orders in which their threads can run.
 
 pub(crate) use std::thread;
 

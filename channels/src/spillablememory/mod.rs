@@ -77,7 +77,7 @@ const OWN: &[OptionSpec] = &[
 
 /// A queue of two sides.
 #[derive(Debug)]
-struct SpillableMemoryChannel {
+pub(crate) struct SpillableMemoryChannel {
     name: Arc<str>,
     transaction_events: u64,
     keep_alive: Duration,
@@ -100,13 +100,13 @@ struct State {
 
 /// The options, typed.
 #[derive(Debug)]
-struct Bounds {
-    memory_events: u64,
-    disk_events: u64,
-    transaction_events: u64,
-    memory_bytes: u64,
-    keep_alive: Duration,
-    threshold_percent: u64,
+pub(crate) struct Bounds {
+    pub(crate) memory_events: u64,
+    pub(crate) disk_events: u64,
+    pub(crate) transaction_events: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) keep_alive: Duration,
+    pub(crate) threshold_percent: u64,
 }
 
 // === impl Bounds ===
@@ -152,7 +152,7 @@ impl Bounds {
 // === impl SpillableMemoryChannel ===
 
 impl SpillableMemoryChannel {
-    fn open(name: Arc<str>, bounds: &Bounds, disk: Option<FileChannel>) -> Result<Self> {
+    pub(crate) fn open(name: Arc<str>, bounds: &Bounds, disk: Option<FileChannel>) -> Result<Self> {
         let Bounds { memory_events, transaction_events, memory_bytes, keep_alive, threshold_percent, .. } = *bounds;
         let open = || {
             let name = Arc::clone(&name);

@@ -51,7 +51,9 @@ const FOLDERS: &[(&str, Layer)] = &[
     ("millstream", Layer::Program),
     ("testkit", Layer::Tool),
     ("tests", Layer::Tool),
-    ("tests/interleavings", Layer::Tool),
+    ("tests/interleavings/core", Layer::Tool),
+    ("tests/interleavings/journal", Layer::Tool),
+    ("tests/interleavings/channels", Layer::Tool),
     ("benches", Layer::Tool),
     ("xtask", Layer::Tool),
 ];
@@ -122,8 +124,9 @@ fn forbidden(folder: &str, layer: Layer, dependency: &Value) -> Option<String> {
 }
 
 fn place_of(package: &str) -> Option<(&'static str, Layer)> {
+    // `core` is a folder itself before it is the end of another one.
     let named = |folder: &str| match package.strip_prefix("millstream-") {
-        Some(rest) => folder.rsplit('/').next() == Some(rest),
+        Some(rest) => format!("/{folder}").replace('/', "-").ends_with(&format!("-{rest}")),
         None => folder == package,
     };
     FOLDERS.iter().copied().find(|(folder, _)| named(folder))

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use millstream_interleavings::{Room, RoomKeeper, explore, point};
+use millstream_interleavings_core::sync::point;
+use millstream_interleavings_core::{Room, RoomKeeper, explore};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync::Mutex;

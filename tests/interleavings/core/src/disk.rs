@@ -6,7 +6,8 @@ use bytes::Bytes;
 use millstream_io::{Disk, DiskFile};
 use millstream_testkit::FakeDisk;
 
-use crate::{Result, point};
+use crate::Result;
+use crate::sync::point;
 
 /// The fake disk, with a point before and after every call that changes it.
 #[derive(Debug, Clone)]

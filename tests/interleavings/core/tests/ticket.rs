@@ -3,7 +3,8 @@
 //! Seen to catch: a resolver that keeps what it should say.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use millstream_interleavings::{Error, explore, point, ticket};
+use millstream_interleavings_core::sync::point;
+use millstream_interleavings_core::{Error, explore, ticket};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;

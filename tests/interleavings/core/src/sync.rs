@@ -1,8 +1,10 @@
-//! What `core/src/sync.rs`, `channels/src/sync.rs` and `journal/src/sync.rs` name, as shuttle sees it.
+//! What the files `sync.rs` of words, journal and channels name, as shuttle sees it.
 //!
 //! Every call is a point at which another thread may go on. `oneshot`, `Notify` and the tokio mutex of a channel's gate
 //! stay tokio's: they only keep wakers, so shuttle's executor serves them, but each of their calls is one step here.
 //! Time does not pass by a clock: a wait that has a limit may end at any moment, one without a limit never does.
+
+#![allow(missing_docs, reason = "the words are those of std, parking_lot and tokio")]
 
 use std::fmt;
 use std::future::Future;
@@ -16,7 +18,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::sync as theirs;
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use shuttle::thread::{self, JoinHandle};
+pub use shuttle::thread::{self, JoinHandle};
 
 /// Waits as long as this one, or longer, are taken to have no limit.
 pub const FOREVER: Duration = Duration::from_secs(1_000_000);
@@ -29,24 +31,24 @@ pub fn point() {
 // === Mutex and Condvar, as parking_lot spells them ===
 
 #[derive(Default)]
-pub(crate) struct Mutex<T>(theirs::Mutex<T>);
+pub struct Mutex<T>(theirs::Mutex<T>);
 
-pub(crate) struct MutexGuard<'a, T> {
+pub struct MutexGuard<'a, T> {
     mutex: &'a theirs::Mutex<T>,
     held: Option<theirs::MutexGuard<'a, T>>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(theirs::Condvar);
+pub struct Condvar(theirs::Condvar);
 
-pub(crate) struct WaitTimeoutResult(bool);
+pub struct WaitTimeoutResult(bool);
 
 impl<T> Mutex<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub fn new(value: T) -> Self {
         Self(theirs::Mutex::new(value))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+    pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { mutex: &self.0, held: Some(lock(&self.0)) }
     }
 }
@@ -77,21 +79,21 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 }
 
 impl Condvar {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(theirs::Condvar::new())
     }
 
-    pub(crate) fn notify_one(&self) {
+    pub fn notify_one(&self) {
         self.0.notify_one();
     }
 
-    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let held = guard.held.take().expect(HELD);
         guard.held = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Ends without having been notified: at the limit, or before it, as a condition variable may.
-    pub(crate) fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) -> WaitTimeoutResult {
+    pub fn wait_until<T>(&self, guard: &mut MutexGuard<'_, T>, until: Instant) -> WaitTimeoutResult {
         guard.held = None;
         thread::yield_now();
         guard.held = Some(lock(guard.mutex));
@@ -100,7 +102,7 @@ impl Condvar {
 }
 
 impl WaitTimeoutResult {
-    pub(crate) fn timed_out(&self) -> bool {
+    pub fn timed_out(&self) -> bool {
         self.0
     }
 }
@@ -111,10 +113,10 @@ const HELD: &str = "taken out only while it waits";
 
 /// A moment that has come, or one that has not: nobody knows before asking.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub(crate) struct Instant(u8);
+pub struct Instant(u8);
 
 impl Instant {
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         Self(thread_rng().gen_range(0..=2))
     }
 }
@@ -152,44 +154,57 @@ pub struct Elapsed;
 
 // === tokio's ===
 
-pub(crate) mod oneshot {
+/// Runs `work` on a thread of its own, to its end, whoever waits for it.
+///
+/// # Errors
+/// If it panicked.
+pub async fn spawn_blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, oneshot::RecvError> {
+    let (done, outcome) = oneshot::channel();
+    // Dropping its handle lets it go on alone.
+    drop(thread::spawn(move || done.send(work()).is_ok()));
+    outcome.await
+}
+
+pub mod oneshot {
     //! tokio's, with points.
 
     use super::{Context, Future, Pin, Poll, point};
     use tokio::sync::oneshot as theirs;
 
-    pub(crate) use theirs::error::{RecvError, TryRecvError};
+    pub use theirs::error::{RecvError, TryRecvError};
 
     #[derive(Debug)]
-    pub(crate) struct Sender<T>(theirs::Sender<T>);
+    pub struct Sender<T>(theirs::Sender<T>);
 
     #[derive(Debug)]
-    pub(crate) struct Receiver<T>(theirs::Receiver<T>);
+    pub struct Receiver<T>(theirs::Receiver<T>);
 
-    pub(crate) fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
         let (sender, receiver) = theirs::channel();
         (Sender(sender), Receiver(receiver))
     }
 
     impl<T> Sender<T> {
-        pub(crate) fn send(self, value: T) -> Result<(), T> {
+        pub fn send(self, value: T) -> Result<(), T> {
             point();
             self.0.send(value)
         }
 
-        pub(crate) fn is_closed(&self) -> bool {
+        pub fn is_closed(&self) -> bool {
             point();
             self.0.is_closed()
         }
     }
 
     impl<T> Receiver<T> {
-        pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
             point();
             self.0.try_recv()
         }
 
-        pub(crate) fn blocking_recv(self) -> Result<T, RecvError> {
+        pub fn blocking_recv(self) -> Result<T, RecvError> {
             shuttle::future::block_on(self)
         }
     }
@@ -205,20 +220,20 @@ pub(crate) mod oneshot {
 }
 
 /// tokio's, with points.
-#[derive(Debug)]
-pub(crate) struct Notify(tokio::sync::Notify);
+#[derive(Debug, Default)]
+pub struct Notify(tokio::sync::Notify);
 
 impl Notify {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(tokio::sync::Notify::new())
     }
 
-    pub(crate) fn notify_one(&self) {
+    pub fn notify_one(&self) {
         point();
         self.0.notify_one();
     }
 
-    pub(crate) async fn notified(&self) {
+    pub async fn notified(&self) {
         point();
         self.0.notified().await;
         point();

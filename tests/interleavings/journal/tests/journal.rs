@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use millstream_interleavings::journal::{Appended, Durability, Journal, Location, Options};
-use millstream_interleavings::{Result, Slow, Ticket, explore, point, ticket};
+use millstream_core::sync::point;
+use millstream_core::{Result, Slow, Ticket, explore, ticket};
+use millstream_interleavings_journal::{Appended, Durability, Journal, Location, Options};
 use millstream_testkit::{Call, FakeDisk};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
