@@ -6,6 +6,12 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use millstream_wire::EventLimits;
+use millstream_wire::avro_event::{self, decode_params};
+use millstream_wire::avro_rpc::{Incoming, ServerConnection, UnknownClient};
+
+use crate::demo::Counts;
+
 /// Passes on what is said to a port and back, and keeps it. Its threads end with the connections and the test.
 #[derive(Debug)]
 pub struct Overheard {
@@ -16,6 +22,12 @@ pub struct Overheard {
 
 /// What was said on a connection, and what came back.
 type Connection = [Arc<Mutex<Vec<u8>>>; 2];
+
+fn calls_of(connection: &Connection) -> Vec<Call> {
+    let [said, answered] = connection.each_ref().map(|said| frames(&said.lock().unwrap()));
+    let mut answers: BTreeMap<u32, Vec<u8>> = answered.into_iter().collect();
+    said.into_iter().map(|(serial, request)| Call { request, answer: answers.remove(&serial) }).collect()
+}
 
 /// A call, and its answer if one came.
 #[derive(Debug, Clone, Default)]
@@ -59,14 +71,19 @@ impl Overheard {
 
     /// All calls so far that were made as a whole, in their order.
     pub fn calls(&self) -> Vec<Call> {
-        let mut calls = Vec::new();
+        self.connections.lock().unwrap().iter().flat_map(calls_of).collect()
+    }
+
+    /// How often each body was said so far in calls that nobody refused.
+    pub fn bodies(&self) -> Counts {
+        let mut bodies = Counts::new();
         for connection in self.connections.lock().unwrap().iter() {
-            let [said, answered] = connection.each_ref().map(|said| frames(&said.lock().unwrap()));
-            let mut answers: BTreeMap<u32, Vec<u8>> = answered.into_iter().collect();
-            let with_answer = |(serial, request)| Call { request, answer: answers.remove(&serial) };
-            calls.extend(said.into_iter().map(with_answer));
+            let mut server = ServerConnection::new(avro_event::protocol(), UnknownClient::Accept);
+            let calls = calls_of(connection);
+            let stored = calls.iter().filter(|call| call.answer.is_none() || call.is_answered_ok());
+            stored.flat_map(|call| call.bodies(&mut server)).for_each(|body| *bodies.entry(body).or_default() += 1);
         }
-        calls
+        bodies
     }
 }
 
@@ -76,6 +93,15 @@ impl Call {
     /// Whether it was answered by a `Status.OK`: no error, and the first of the enum's symbols.
     pub fn is_answered_ok(&self) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.ends_with(&[0, 0]))
+    }
+}
+
+impl Call {
+    /// Bodies of its events; none of what is only a handshake.
+    fn bodies(&self, connection: &mut ServerConnection) -> Vec<String> {
+        let Incoming::Call(call) = connection.request(self.request.clone().into()).unwrap() else { return Vec::new() };
+        let batch = decode_params(&call.message, &call.params, &EventLimits::default()).unwrap().unwrap();
+        batch.iter().map(|event| String::from_utf8(event.body().to_vec()).unwrap()).collect()
     }
 }
 
