@@ -257,6 +257,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn over_tls_1_3_all_comes_that_a_peer_sends_before_it_says_goodbye() {
+        let channel = TestChannel::new();
+        let dir = tempfile::tempdir().unwrap();
+        let (keystore, port) = (crate::testing::keystore(dir.path()), free_port().await);
+        let ports = port.to_string();
+        let settings = [("host", "127.0.0.1"), ("ports", &*ports), ("ssl", "true"), ("keystore", &keystore)];
+        let served = Served { running: start(&SPEC, &settings, &channel).await, port };
+        for peer in 1..=20 {
+            let mut stream = crate::testing::secured(served.port).await;
+            assert_eq!(stream.get_ref().1.protocol_version(), Some(tokio_rustls::rustls::ProtocolVersion::TLSv1_3));
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"<13>- h secret\n").await.unwrap();
+            tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
+            // What comes back is an end in order, not what cannot be decrypted.
+            assert_eq!(tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await.unwrap(), 0);
+            channel.until(|stored| stored.bodies.len() == peer).await;
+        }
+        assert!(channel.texts().iter().all(|text| text == "secret"));
+        served.running.stop().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn batches_have_at_most_their_size() {
         let channel = TestChannel::new();
         let port = free_port().await;

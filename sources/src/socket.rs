@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use millstream_core::{Batch, Error, MetricName, SourceContext};
 use millstream_io::{Memory, Share};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
@@ -32,6 +32,8 @@ const READ_BYTES: usize = 64 << 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A peer that asks for TLS has so long to say how.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+/// For the last word to a peer.
+const GOODBYE_WAIT: Duration = Duration::from_secs(1);
 /// What is under way at a stop may take so long.
 const STOP_WAIT: Duration = Duration::from_secs(2);
 
@@ -131,6 +133,12 @@ pub(crate) async fn secured(
         () = stop.stopped() => return Err(Error::Stopped { what: format!("source {}", cx.name).into() }),
     };
     Ok(Box::new(stream.map_err(|error| Error::net("TLS handshake with", peer, error))?))
+}
+
+/// Tells a peer that nothing more comes: over TLS, an end without that is one that somebody may have cut off.
+pub(crate) async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
+    // The peer may be gone, or read nothing.
+    let _ = timeout(GOODBYE_WAIT, stream.shutdown()).await;
 }
 
 /// Hands the events to the channels and waits until every required one has them, or one refused them. Asked to stop, it

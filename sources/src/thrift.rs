@@ -128,15 +128,17 @@ impl Serving {
             }
             let read = tokio::select! {
                 biased;
-                () = stop.stopped() => return Ok(()),
+                () = stop.stopped() => break,
                 read = inbox.fill(&mut stream) => read.map_err(|error| Error::net("read", peer, error))?,
             };
             match read {
-                0 if inbox.bytes.is_empty() => return Ok(()),
+                0 if inbox.bytes.is_empty() => break,
                 0 => return Err(self.unreadable(peer, "the connection ends within a frame")),
                 _ => {}
             }
         }
+        socket::say_goodbye(&mut stream).await;
+        Ok(())
     }
 
     /// The next whole frame, without its length.

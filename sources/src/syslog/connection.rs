@@ -7,7 +7,7 @@ use millstream_core::{Batch, Error, MetricName, Result, SourceContext};
 use millstream_io::Memory;
 
 use super::Frame;
-use crate::socket::{Inbox, Stream};
+use crate::socket::{Inbox, Stream, say_goodbye};
 use crate::window::{Progress, Window, together};
 
 /// Longest wait before a refused batch is offered again.
@@ -78,7 +78,9 @@ pub(crate) async fn hear(
             }
         }
     }
-    window.settle(cx).await.map(drop)
+    window.settle(cx).await?;
+    say_goodbye(&mut stream).await;
+    Ok(())
 }
 
 /// The messages that have ended, and where what follows them and the newlines behind them begins.
