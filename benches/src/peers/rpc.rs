@@ -38,8 +38,9 @@ fn agents<'a>(channel: &'a str, shape: Shape, warm: u64, [flume, ours]: [u64; 2]
 pub fn memory(page: &mut Page) {
     for clients in [1, 4] {
         let shape = Shape { clients, batch: 1000 };
-        const EVENTS: u64 = 2_000_000;
-        let mut contestants = agents("memory", shape, 400_000, [EVENTS, EVENTS]);
+        // CPU time is counted in steps of 10 ms.
+        const EVENTS: u64 = 8_000_000;
+        let mut contestants = agents("memory", shape, 400_000, [EVENTS / 4, EVENTS]);
         contestants.push(Contestant::new("bare receive loop, native client", move || {
             let (wall, cpu) = limits::bare_receiver(shape, EVENTS);
             Sample { rate: EVENTS as f64 / wall, cpu: cpu * 1e6 / EVENTS as f64, peak_mb: f64::NAN }

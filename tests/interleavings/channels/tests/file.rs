@@ -1,5 +1,10 @@
 //! The file channel between threads: each event goes out once or is still there, in order, whether memory or the disk has
 //! it; and the next life finds what this one told to be stored, and not what was delivered.
+//!
+//! Seen to catch: a put, a roll-back or a close that wakes nobody; a take whose events can still be taken; a roll-back that gives
+//! events back into a backlog too, or none of those that were released, or rewinds over what another one gave back; a commit
+//! that frees nothing; what is stored behind a backlog put before it; a backlog read on that began anew meanwhile, or
+//! read twice; sequences that go on behind puts that failed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lives;

@@ -1,5 +1,7 @@
 //! The spillable memory channel between threads: each event goes out once or is still there, whichever side has it, in the
 //! order of who put it; a stop in order leaves all that was stored and not delivered to the next life.
+//!
+//! Seen to catch: a stop that leaves what is in memory; a close that wakes nobody.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lives;
