@@ -28,6 +28,7 @@ mod following;
 mod format;
 mod listing;
 mod schema_type;
+mod spooling;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -40,20 +41,19 @@ use std::time::Duration;
 
 use millstream_config::Pattern;
 use millstream_core::{
-    Batch, Error, Fut, Kind, MetricName, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional,
-    required, unset,
+    Error, Fut, Kind, OptionSpec, Options, Result, Source, SourceContext, SourceSpec, optional, required, unset,
 };
 use parking_lot::Mutex;
 
 use crate::blocking::blocking;
-use crate::files::{self, Unopened};
-use crate::window::{Progress, Window, pause};
-use completing::{Completed, Completing, Markers, Way};
-use following::{Following, Reading, Step};
+use crate::window::{Window, pause};
+use completing::{Completing, Markers, Way};
+use following::Reading;
 use format::{DESERIALIZERS, Format};
 use listing::{Listing, Order};
+use spooling::Spooling;
 use told::Told;
-use tracker::{Tracker, is_same};
+use tracker::Tracker;
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -138,9 +138,6 @@ const OPTIONS: &[OptionSpec] = &[
     optional("quietMillis", Kind::Millis, "200", "A file is whole when nothing changed for so long."),
 ];
 
-/// How often a file that still grows is looked at, at most.
-const FOLLOW_DELAY: Duration = Duration::from_millis(100);
-
 /// Reads the files of a directory.
 #[derive(Debug)]
 struct SpoolDir {
@@ -153,16 +150,6 @@ struct SpoolDir {
     completing: Completing,
     poll_delay: Duration,
     max_backoff: Duration,
-}
-
-/// The running source.
-struct Spooling {
-    cx: SourceContext,
-    window: Window,
-    told: Told,
-    reading: Arc<Reading>,
-    completing: Completing,
-    tracker: Arc<Mutex<Tracker>>,
 }
 
 // === impl SpoolDir ===
@@ -269,169 +256,6 @@ impl SpoolDir {
 impl Source for SpoolDir {
     fn run(self: Box<Self>, cx: SourceContext) -> Fut<'static, Result<()>> {
         Box::pin(self.spool(cx))
-    }
-}
-
-// === impl Spooling ===
-
-impl Spooling {
-    /// A file that was left half read comes first: the tracker has room for one.
-    fn put_first_what_was_left(&self, files: &mut [PathBuf]) {
-        let left = self.tracker.lock().left().and_then(|left| files.iter().position(|file| is_same(file, left)));
-        if let Some(index) = left {
-            files[..=index].rotate_right(1);
-        }
-    }
-
-    /// Reads one file to its end; whether it left the directory.
-    async fn take_in(&mut self, path: PathBuf) -> Result<bool> {
-        let (opened, path) = blocking(&self.cx, move || (files::open(&path), path)).await?;
-        let opened = match opened {
-            Ok(opened) => opened,
-            Err(Unopened::Gone) => return Ok(false),
-            Err(Unopened::Refused(error)) => {
-                self.told.refused(&self.cx, path, &error);
-                return Ok(false);
-            }
-        };
-        let origin = self.reading.format.origin(opened.1);
-        if self.told.stuck.contains(&origin) {
-            return Ok(false);
-        }
-        let resume = self.cx.resume(&origin);
-        let tracked = self.tracker.lock().offset(&path, &origin);
-        let (reading, at, id) = (Arc::clone(&self.reading), path.clone(), Arc::clone(&origin));
-        match blocking(&self.cx, move || Following::new(&reading, at, opened, id, resume, tracked)).await? {
-            Ok(following) => self.follow(following).await,
-            Err(reason) => self.set_aside(path, origin, reason).await,
-        }
-    }
-
-    async fn follow(&mut self, mut following: Following) -> Result<bool> {
-        let (path, origin) = (following.path.clone(), Arc::clone(&following.origin));
-        loop {
-            let (step, reading, tracker) = (following, Arc::clone(&self.reading), Arc::clone(&self.tracker));
-            let settled = self.window.settled().unwrap_or(step.covered());
-            let found;
-            (following, found) = blocking(&self.cx, move || {
-                let mut following = step;
-                track(&tracker, &mut following, settled);
-                let found = following.step(&reading);
-                (following, found)
-            })
-            .await?;
-            match found {
-                Step::Read(batches) => {
-                    if self.deliver(batches).await? == Progress::Stopped {
-                        return Ok(false);
-                    }
-                }
-                Step::Waiting => {
-                    if self.window.settle(&self.cx).await? == Progress::Stopped {
-                        return Ok(false);
-                    }
-                    if pause(&self.cx, self.reading.quiet.min(FOLLOW_DELAY)).await == Progress::Stopped {
-                        return Ok(false);
-                    }
-                }
-                Step::Ended(batches) => {
-                    if self.deliver_all(batches).await? == Progress::Stopped {
-                        return Ok(false);
-                    }
-                    let (completing, tracker) = (self.completing.clone(), Arc::clone(&self.tracker));
-                    let outcome;
-                    (following, outcome) = blocking(&self.cx, move || {
-                        let unchanged = following.is_unchanged();
-                        let settled = following.covered();
-                        track(&tracker, &mut following, settled);
-                        let outcome = unchanged.then(|| completing.complete(&following.path));
-                        (following, outcome)
-                    })
-                    .await?;
-                    match outcome {
-                        // It changed after its end was read: go on.
-                        None => {}
-                        Some(Ok(Completed::Done)) => return self.retire(path, origin).await,
-                        Some(Ok(Completed::Taken(name))) => {
-                            let reason = format!(
-                                "{} exists with another content; all its events were delivered",
-                                name.display()
-                            );
-                            return self.set_aside(path, origin, reason).await;
-                        }
-                        Some(Err(error)) => {
-                            self.told.stuck(&self.cx, origin, &error, "read, but it cannot be completed");
-                            return Ok(false);
-                        }
-                    }
-                }
-                Step::Spoilt(batches, reason) => {
-                    if self.deliver_all(batches).await? == Progress::Stopped {
-                        return Ok(false);
-                    }
-                    return self.set_aside(path, origin, reason).await;
-                }
-                Step::Gone => {
-                    tracing::warn!(file = %path.display(), "taken away while it was read; only its beginning was delivered");
-                    if self.window.settle(&self.cx).await? == Progress::Stopped {
-                        return Ok(false);
-                    }
-                    return self.retire(path, origin).await;
-                }
-            }
-        }
-    }
-
-    async fn deliver(&mut self, batches: Vec<Batch>) -> Result<Progress> {
-        for batch in batches {
-            if self.window.deliver(&self.cx, batch).await? == Progress::Stopped {
-                return Ok(Progress::Stopped);
-            }
-        }
-        Ok(Progress::Done)
-    }
-
-    async fn deliver_all(&mut self, batches: Vec<Batch>) -> Result<Progress> {
-        match self.deliver(batches).await? {
-            Progress::Done => self.window.settle(&self.cx).await,
-            Progress::Stopped => Ok(Progress::Stopped),
-        }
-    }
-
-    /// Gives a bad file a name under which it is not read again.
-    async fn set_aside(&mut self, path: PathBuf, origin: Arc<str>, reason: String) -> Result<bool> {
-        let error = Error::corrupt(path.display(), reason);
-        self.cx.status.count(MetricName::EventReadFail, 1);
-        self.cx.status.failed(&error);
-        let (completing, at) = (self.completing.clone(), path.clone());
-        match blocking(&self.cx, move || completing.set_aside(&at)).await? {
-            Ok(name) => {
-                let remedy = "put what is missing, and only that, back under another name";
-                tracing::warn!(%error, renamed_to = %name.display(), remedy, "file set aside");
-                self.retire(path, origin).await
-            }
-            Err(refused) => {
-                tracing::warn!(%error, "file cannot be read");
-                self.told.stuck(&self.cx, origin, &refused, "bad, but it cannot be set aside");
-                Ok(false)
-            }
-        }
-    }
-
-    /// Lets the tracker and the channels forget a file that is done with, as its name and identity may come again.
-    async fn retire(&mut self, path: PathBuf, origin: Arc<str>) -> Result<bool> {
-        let tracker = Arc::clone(&self.tracker);
-        blocking(&self.cx, move || tracker.lock().finish(&path)).await?;
-        self.window.retire(&self.cx, origin).await?;
-        Ok(true)
-    }
-}
-
-/// Writes Flume's tracker when everything before `settled` is stored.
-fn track(tracker: &Mutex<Tracker>, following: &mut Following, settled: u64) {
-    let offset = following.offset(settled);
-    if offset > 0 {
-        tracker.lock().store(&following.path, &following.origin, offset);
     }
 }
 

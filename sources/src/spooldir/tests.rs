@@ -7,12 +7,14 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::SystemTime;
 
-use millstream_core::{ComponentStatus, MetricName, Options, Source};
+use millstream_core::{Batch, ComponentStatus, MetricName, Options, Source};
 use millstream_testkit::contract::source::Home;
 use millstream_testkit::{TestChannel, setting, source_contract, start_source};
 use tempfile::TempDir;
 
+use super::following::{Following, Step};
 use super::*;
+use crate::files::{self, Unopened};
 
 mod formats;
 mod hostile;
