@@ -1,5 +1,5 @@
 //! The outside world, behind traits where tests change it: disk, directory locks, clocks, failpoints, listeners, TLS, and
-//! the memory that peers share.
+//! the memory that peers share and the time that they get.
 //!
 //! Everything durable goes through [`disk::Disk`], so that tests can tear, fill and fail it.
 
@@ -14,6 +14,7 @@ pub mod lock;
 pub mod memory;
 pub mod tls;
 pub mod view;
+pub mod wait;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use disk::{Disk, DiskFile, SystemDisk, atomic_write};

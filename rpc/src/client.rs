@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use millstream_core::{Error, Result};
+use millstream_io::wait::{until, within};
 use millstream_wire::avro_rpc::{ClientConnection, Metadata, Outcome, Protocol, Response};
 use millstream_wire::names::Peer;
 use millstream_wire::netty::{FrameDecoder, encode_frame};
@@ -18,7 +19,6 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::buffers::Buffers;
-use crate::limit::{until, within};
 use crate::transport::{Reading, Wrapping, Writing, hinted};
 
 /// Whom to call, and how long to wait.
@@ -134,8 +134,8 @@ impl Client {
                 if let Some(frame) = self.frames.next_frame()? {
                     break frame;
                 }
-                let read = until(deadline, async { Ok(self.read().await) }).await;
-                read.map_err(|error| Error::net("answer from", &self.address, error))??;
+                let read = until(deadline, self.read()).await;
+                read.unwrap_or_else(|_| Err(Error::net("answer from", &self.address, io::ErrorKind::TimedOut.into())))?;
             };
             let outcome = self.rpc.response(frame.payload)?;
             let Some(index) = self.open.iter().position(|open| open.serial == frame.serial) else {
@@ -190,7 +190,9 @@ impl Client {
             self.writing.write_all_buf(&mut buffers).await?;
             self.writing.flush().await
         };
-        within(self.request_timeout, written).await.map_err(|error| Error::net("write", &self.address, error))?;
+        let written = within(self.request_timeout, written).await;
+        let written = written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        written.map_err(|error| Error::net("write", &self.address, error))?;
         Ok(self.serial)
     }
 

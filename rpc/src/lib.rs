@@ -6,7 +6,6 @@
 mod buffers;
 pub mod client;
 mod connection;
-mod limit;
 pub mod server;
 #[cfg(test)]
 mod tests;

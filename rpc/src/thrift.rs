@@ -7,12 +7,12 @@ use std::io;
 use std::time::Duration;
 
 use millstream_core::{Batch, Error, EventRef, Result};
+use millstream_io::wait::within;
 use millstream_wire::thrift::{Answer, Encoding, Status, decode_answer, encode_append, encode_append_batch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::limit::within;
 use crate::transport::{Reading, Wrapping, Writing};
 
 /// Whom to call, and how long to wait.
@@ -105,9 +105,9 @@ impl ThriftClient {
     async fn call(&mut self, message: Vec<u8>) -> Result<Answer> {
         let limit = self.request_timeout;
         // Apart: the time that writing takes, or that this process is stopped meanwhile, is not the server's.
-        let written = within(limit, self.write(&message)).await;
+        let written = in_time(limit, self.write(&message)).await;
         written.map_err(|error| Error::net("write", &self.address, error))?;
-        let frame = within(limit, self.read()).await;
+        let frame = in_time(limit, self.read()).await;
         let frame = frame.map_err(|error| Error::net("answer from", &self.address, error))?;
         let answer = decode_answer(self.encoding, &frame)?;
         if answer.sequence != self.sequence {
@@ -134,6 +134,10 @@ impl ThriftClient {
         self.reading.read_exact(&mut frame).await?;
         Ok(frame)
     }
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    within(limit, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// What an answer other than OK says, for `address`.

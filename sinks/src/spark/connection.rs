@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use millstream_core::{Error, MetricName, Result, StopToken, Take};
 use millstream_io::Share;
+use millstream_io::wait::within;
 use millstream_wire::WireError;
 use millstream_wire::avro_rpc::{Incoming, Metadata, Request, Responder, ServerConnection, UnknownClient};
 use millstream_wire::names::{NAMES, Names, Peer, accepts_names};
@@ -222,7 +223,7 @@ impl Poll {
         };
         if own {
             until_answered.await;
-        } else if timeout(sink.timeout, until_answered).await.is_err() && sink.takes.roll_back(&sequence_number) {
+        } else if within(sink.timeout, until_answered).await.is_err() && sink.takes.roll_back(&sequence_number) {
             tracing::warn!(sequence_number, events, "batch was not answered for in time, it goes back to the channel");
         }
     }

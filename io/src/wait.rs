@@ -1,10 +1,10 @@
 //! How long a peer is waited for.
 
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// After the limit: as long as it takes to read what has come.
@@ -17,19 +17,19 @@ const LAST_LOOK: Duration = Duration::from_millis(20);
 /// events go out again.
 ///
 /// # Errors
-/// `TimedOut`, or those of `work`.
-pub(crate) async fn until<T>(deadline: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+/// The time is over.
+pub async fn until<T>(deadline: Instant, work: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut work = pin!(work);
-    if let Ok(outcome) = timeout_at(deadline, &mut work).await {
-        return outcome;
+    match timeout_at(deadline, &mut work).await {
+        Ok(outcome) => Ok(outcome),
+        Err(_) => timeout(LAST_LOOK, work).await,
     }
-    timeout(LAST_LOOK, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The same, from now on.
 ///
 /// # Errors
 /// As [`until`].
-pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+pub async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
     until(Instant::now() + limit, work).await
 }
