@@ -215,7 +215,11 @@ pub fn files_to_files(page: &mut Page) {
 pub fn lines_to_files(page: &mut Page) {
     let contestants =
         Work { source: "netcat", channel: "memory", sink: "file_roll", synced: true }.contestants(page.peers());
-    let (title, targets) =
-        ("netcat (ack-every-event = false) → memory → file_roll, 400 MB", vec![Target::cpu((2, 0), 0.1)]);
-    page.row(Row { title, unit: "events/s", contestants, targets });
+    page.row(Row {
+        title: "netcat (ack-every-event = false) → memory → file_roll, 400 MB",
+        unit: "events/s",
+        contestants,
+        // Fluent Bit takes 0.60 for the same work, and does not wait for the disk either.
+        targets: vec![Target::cpu_alone(2, 0.30), Target::cpu((2, 0), 0.1)],
+    });
 }

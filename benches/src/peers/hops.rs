@@ -141,7 +141,7 @@ pub fn three_hops(page: &mut Page) {
         let cpu = (0..2).map(|agent| after[agent].cpu - before[agent].cpu).sum();
         sample(events, took, cpu, after[0].peak_mb + after[1].peak_mb)
     };
-    page.row(Row {
+    let samples = page.row(Row {
         title: "avro → file → avro → file → null, two agents, 4 × batch 1000",
         unit: "events/s",
         contestants: vec![
@@ -151,6 +151,10 @@ pub fn three_hops(page: &mut Page) {
         ],
         targets: vec![Target::cpu((1, 0), 0.1)],
     });
+    let bytes = |sample: &Sample| sample.rate * BODY_BYTES as f64;
+    page.show("bodies through both", samples[1].iter().map(|ours| bytes(ours) / 1e6).collect(), "MB/s");
+    let share = samples[1].iter().zip(&samples[2]).map(|(ours, disk)| 2.0 * ours.rate / disk.rate).collect();
+    page.show("bodies on the disk, each twice / the disk's sequential rate", share, "times");
     let (mut middle, mut high) = (Vec::new(), Vec::new());
     for _ in 0..page.rounds() {
         let mut delays = delays(Duration::from_secs(10));

@@ -24,11 +24,13 @@ pub struct Contestant<'a> {
     pub round: Box<dyn FnMut() -> Sample + 'a>,
 }
 
-/// A bound on the median of a ratio within the rounds.
+/// A bound on the median of a figure, or of a ratio within the rounds.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Whose figure is above the line, and whose below: indexes of contestants.
-    pub ratio: (usize, usize),
+    /// Whose figure it is: an index of a contestant.
+    pub whose: usize,
+    /// Whose figure it is divided by, if any.
+    pub beside: Option<usize>,
     /// Which figure.
     pub of: Figure,
     /// At most this, or at least.
@@ -107,13 +109,18 @@ impl<'a> Contestant<'a> {
 
 impl Target {
     /// CPU per event of one contestant beside that of another.
-    pub fn cpu(ratio: (usize, usize), most: f64) -> Self {
-        Self { ratio, of: Figure::Cpu, bound: Bound::AtMost(most) }
+    pub fn cpu((whose, beside): (usize, usize), most: f64) -> Self {
+        Self { whose, beside: Some(beside), of: Figure::Cpu, bound: Bound::AtMost(most) }
+    }
+
+    /// CPU seconds per million events of a contestant.
+    pub fn cpu_alone(whose: usize, most: f64) -> Self {
+        Self { whose, beside: None, of: Figure::Cpu, bound: Bound::AtMost(most) }
     }
 
     /// The rate of one beside that of another.
-    pub fn rate(ratio: (usize, usize), least: f64) -> Self {
-        Self { ratio, of: Figure::Rate, bound: Bound::AtLeast(least) }
+    pub fn rate((whose, beside): (usize, usize), least: f64) -> Self {
+        Self { whose, beside: Some(beside), of: Figure::Rate, bound: Bound::AtLeast(least) }
     }
 }
 
@@ -138,8 +145,8 @@ impl Page {
         page
     }
 
-    /// Runs the rounds of a row and shows them.
-    pub fn row(&mut self, mut row: Row<'_>) {
+    /// Runs the rounds of a row and shows them. The samples of each contestant.
+    pub fn row(&mut self, mut row: Row<'_>) -> Vec<Vec<Sample>> {
         let mut samples: Vec<Vec<Sample>> = row.contestants.iter().map(|_| Vec::new()).collect();
         for round in 0..self.rounds {
             for (contestant, samples) in row.contestants.iter_mut().zip(&mut samples) {
@@ -157,20 +164,25 @@ impl Page {
         }
         self.write("");
         for target in row.targets {
-            let (above, below) = target.ratio;
-            let ratios = samples[above].iter().zip(&samples[below]);
-            let ratios: Vec<f64> = ratios.map(|(a, b)| a.figure(target.of) / b.figure(target.of)).collect();
-            let middle = median(ratios.clone());
+            let below = |round: usize| target.beside.map_or(1.0, |beside| samples[beside][round].figure(target.of));
+            let figures = samples[target.whose].iter().enumerate();
+            let figures: Vec<f64> = figures.map(|(round, sample)| sample.figure(target.of) / below(round)).collect();
+            let middle = median(figures.clone());
             let (bound, met) = match target.bound {
                 Bound::AtMost(most) => (format!("at most {most:.3}"), middle <= most),
                 Bound::AtLeast(least) => (format!("at least {least:.2}"), middle >= least),
             };
             self.missed += usize::from(!met);
-            let what = if target.of == Figure::Cpu { "CPU per event" } else { "rate" };
-            let (a, b) = (&row.contestants[above].name, &row.contestants[below].name);
-            let verdict = if met { "met" } else { "**missed**" };
-            self.write(&format!("- {what}, {a} / {b}: {} (wanted: {bound}): {verdict}", shown(ratios)));
+            let what = match (target.of, target.beside) {
+                (Figure::Cpu, Some(_)) => "CPU per event",
+                (Figure::Cpu, None) => "CPU-s per million events",
+                (Figure::Rate, _) => "rate",
+            };
+            let beside = target.beside.map(|beside| format!(" / {}", row.contestants[beside].name)).unwrap_or_default();
+            let (name, verdict) = (&row.contestants[target.whose].name, if met { "met" } else { "**missed**" });
+            self.write(&format!("- {what}, {name}{beside}: {} (wanted: {bound}): {verdict}", shown(figures)));
         }
+        samples
     }
 
     /// A line of its own.
@@ -248,11 +260,20 @@ mod tests {
             title: "work",
             unit: "events/s",
             contestants: vec![contestant("a", [10.0, 200.0, 30.0]), contestant("b", [20.0, 100.0, 10.0])],
-            targets: vec![Target::rate((0, 1), 2.0), Target::rate((0, 1), 2.1), Target::cpu((0, 1), 0.5)],
+            targets: vec![
+                Target::rate((0, 1), 2.0),
+                Target::rate((0, 1), 2.1),
+                Target::cpu((0, 1), 0.5),
+                Target::cpu_alone(1, 1.0),
+            ],
         });
         let (text, missed) = page.finish();
         assert!(text.contains("| a | 30.0 (10.0 to 200) | 1.00 (1.00 to 1.00) | – |"), "{text}");
         assert!(text.contains("- rate, a / b: 2.00 (0.50 to 3.00) (wanted: at least 2.00): met"), "{text}");
+        assert!(
+            text.contains("- CPU-s per million events, b: 1.00 (1.00 to 1.00) (wanted: at most 1.000): met"),
+            "{text}"
+        );
         assert_eq!(missed, 2, "{text}");
     }
 }
