@@ -63,6 +63,21 @@ struct ViewFile {
     view: ViewDisk,
 }
 
+// === impl Change ===
+
+impl Change {
+    /// The file, under the name that it had.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Created(path)
+            | Self::Renamed(path, _)
+            | Self::Removed(path)
+            | Self::Cut(path, ..)
+            | Self::Written(path, _) => path,
+        }
+    }
+}
+
 // === impl ViewDisk ===
 
 impl ViewDisk {

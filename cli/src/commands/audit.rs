@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::output::{Output, print, print_json};
+use super::progress::Progress;
 use crate::{exit, logging};
 
 /// Where to look.
@@ -159,8 +160,12 @@ impl<T> Found<T> {
 impl Channel {
     fn read(dir: &Path) -> Result<Self> {
         let channel = StoppedChannel::read_only(dir)?;
-        let view = channel.view()?;
-        Ok(Self { totals: view.totals(), waiting: view.waiting_names() })
+        let (log, _) = channel.files()?;
+        let mut progress = Progress::start("audit", "bytes", log.bytes);
+        // Read as a whole: events whose record is gone do not wait, whatever the numbers of the others say.
+        let totals = channel.totals(&mut |bytes| progress.add(bytes))?;
+        progress.finish();
+        Ok(Self { totals, waiting: channel.view()?.waiting_names() })
     }
 
     fn row(&self) -> Value {

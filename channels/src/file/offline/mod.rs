@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use millstream_core::{ChannelRef, Error, Result};
+use millstream_core::{Channel, ChannelRef, ChannelTotals, Error, Result};
 use millstream_io::view::Change;
 use millstream_io::{DirLock, Disk, SystemDisk, ViewDisk};
 use millstream_journal::{Durability, Finding, Location, survey};
@@ -170,14 +170,30 @@ impl StoppedChannel {
         Ok(Arc::new(opened?))
     }
 
-    /// What [`Self::repair`] would change, in order, and how many events it would note as lost.
+    /// Whether there are files that say what was delivered. Without them all that is in the log is delivered again.
+    pub fn has_acks(&self) -> bool {
+        self.store_dir().join(ACKS).is_dir()
+    }
+
+    /// The totals as they are once all was read: what is in no record that is whole is lost, and does not wait.
+    ///
+    /// # Errors
+    /// Those of opening it, and of reading.
+    pub fn totals(&self, progress: &mut dyn FnMut(u64)) -> Result<ChannelTotals> {
+        let channel = self.view_on(ViewDisk::default())?;
+        channel.store.sweep(progress)?;
+        Ok(channel.totals())
+    }
+
+    /// What [`Self::repair`] would change, by file, and how many events it would note as lost; `progress` is told the bytes
+    /// read.
     ///
     /// # Errors
     /// Those of opening it.
-    pub fn repairs(&self) -> Result<(Vec<Change>, u64)> {
+    pub fn repairs(&self, progress: &mut dyn FnMut(u64)) -> Result<(Vec<Change>, u64)> {
         let disk = ViewDisk::default();
         let channel = self.view_on(disk.clone())?;
-        let lost = channel.store.sweep()?;
+        let lost = channel.store.sweep(progress)?;
         let is_repair = |change: &Change| match change {
             Change::Created(path) => path.extension().is_none_or(|end| end != "tmp"),
             Change::Renamed(_, to) => to.extension().is_some_and(|end| end == "bad"),
@@ -186,7 +202,9 @@ impl StoppedChannel {
             // not have reached the disk is written again.
             Change::Removed(_) | Change::Written(..) => false,
         };
-        Ok((disk.changes().into_iter().filter(is_repair).collect(), lost))
+        let mut changes: Vec<Change> = disk.changes().into_iter().filter(is_repair).collect();
+        changes.sort_by_key(|change| change.path().to_owned());
+        Ok((changes, lost))
     }
 
     /// Does what opening does, and for all segments what an agent would do on its way to them: damaged bytes are copied to
@@ -195,14 +213,14 @@ impl StoppedChannel {
     ///
     /// # Errors
     /// Those of opening it, and of reading. Every step is complete in itself.
-    pub fn repair(self) -> Result<u64> {
+    pub fn repair(self, progress: &mut dyn FnMut(u64)) -> Result<u64> {
         let Lock::Own(locks) = self.lock else {
             return Err(Error::InUse { path: self.data_dir, holder: "a reader".to_owned() });
         };
         let options = FileOptions { roll_on_close: false, ..Self::options_of(&self.data_dir) };
         let name = self.data_dir.display().to_string().into();
         let channel = FileChannel::open(Arc::new(SystemDisk), &name, &options, Some(locks), MEMORY_BYTES)?;
-        let lost = channel.store.sweep()?;
+        let lost = channel.store.sweep(progress)?;
         channel.store.refuse();
         channel.store.close(false)?;
         Ok(lost)
@@ -222,6 +240,9 @@ impl StoppedChannel {
     /// Reading failed, or the files are of a later version.
     pub fn noted_lost(&self) -> Result<u64> {
         let mut acks = AckSnapshot::default();
+        if !self.has_acks() {
+            return Ok(0);
+        }
         survey(&ViewDisk::default(), &self.store_dir().join(ACKS), &mut |finding| match finding {
             Finding::Snapshot(_, bytes) => AckSnapshot::decode(&bytes).map(|snapshot| acks = snapshot),
             Finding::Record(record) => acks.replay(&record),
@@ -233,7 +254,7 @@ impl StoppedChannel {
     /// The files of both logs: what was put, and what was delivered.
     ///
     /// # Errors
-    /// A directory cannot be listed.
+    /// A directory that is there cannot be listed.
     pub fn files(&self) -> Result<(Files, Files)> {
         Ok((Files::of(&self.store_dir().join(LOG))?, Files::of(&self.store_dir().join(ACKS))?))
     }
@@ -305,6 +326,9 @@ fn located(dir: &Path) -> Result<PathBuf> {
 impl Files {
     fn of(dir: &Path) -> Result<Self> {
         let mut files = Self::default();
+        if !dir.is_dir() {
+            return Ok(files);
+        }
         let mut names = SystemDisk.list(dir)?;
         names.sort();
         for name in names {
@@ -330,7 +354,7 @@ impl Files {
 
 impl Store {
     /// Reads the whole log as takes would, and gives up what turns out to be missing; how many events that were.
-    fn sweep(self: &Arc<Self>) -> Result<u64> {
+    fn sweep(self: &Arc<Self>, progress: &mut dyn FnMut(u64)) -> Result<u64> {
         let before = self.state.lock().lost.len();
         let (from, mut expected) = {
             let state = self.state.lock();
@@ -339,6 +363,7 @@ impl Store {
         };
         let mut reader = self.log.reader(Location { segment: from, offset: 0 });
         while let Some((_, kind, payload)) = reader.next()? {
+            progress(payload.len() as u64);
             if kind != format::RECORD {
                 continue;
             }

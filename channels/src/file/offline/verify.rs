@@ -65,16 +65,27 @@ pub(super) fn verify(dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<Verifi
     let mut log = LogReading::new(dir.join(LOG), progress);
     survey(&disk, &dir.join(LOG), &mut |finding| log.found(finding))?;
     let LogReading { mut verified, running, whole, oldest, .. } = log;
+    if running.is_none() {
+        verified.problems.iter_mut().filter(|problem| problem.severity == Severity::Damage).for_each(|problem| {
+            problem.remedy = NOTHING_LEFT;
+        });
+    }
     let mut acks = AckReading { dir: dir.join(ACKS), read: AckSnapshot::default(), seen: false, problems: Vec::new() };
     let mut counts = (0, 0);
-    survey(&disk, &dir.join(ACKS), &mut |finding| {
+    let mut tell = |finding: Finding| {
         counts.0 += u64::from(matches!(finding, Finding::Segment { .. }));
         counts.1 += u64::from(matches!(finding, Finding::Record(_)));
         if let Finding::Segment { bytes, .. } = finding {
             progress(bytes);
         }
         acks.found(&finding)
-    })?;
+    };
+    if dir.join(ACKS).is_dir() {
+        survey(&disk, &dir.join(ACKS), &mut tell)?;
+    } else {
+        let what = "what was delivered is not noted anywhere: the directory is not there".to_owned();
+        acks.problem(what, "bring it back from a copy; without it everything in the log is delivered again");
+    }
     verified.segments += counts.0;
     verified.acks = counts.1;
     acks.balance(&mut verified, &running, &whole, oldest);
@@ -146,6 +157,7 @@ impl<'a> LogReading<'a> {
             }
             Finding::Damage(damage) => {
                 self.damaged |= !matches!(damage.kind, DamageKind::Torn | DamageKind::Unfinished);
+                self.verified.segments += u64::from(damage.kind == DamageKind::Unreadable);
                 self.verified.problems.push(described(&self.dir, &damage, "of puts"));
             }
         }
@@ -267,6 +279,12 @@ impl AckReading {
             let problem = Problem { file, offset: None, length: 0, what, remedy: REPAIR, severity };
             verified.problems.push(problem);
         }
+        if missing.is_empty() {
+            // Somebody knows by now what was in it.
+            verified.problems.iter_mut().filter(|problem| problem.remedy == BRING_BACK).for_each(|problem| {
+                (problem.severity, problem.remedy) = (Severity::Note, ALL_KNOWN);
+            });
+        }
         verified.problems.append(&mut self.problems);
     }
 }
@@ -287,10 +305,7 @@ fn described(dir: &Path, damage: &Damage, of: &str) -> Problem {
             REPAIR,
         ),
         DamageKind::Unreadable => ("nothing in it says to which log it belongs".into(), REPAIR),
-        DamageKind::Gone => (
-            "the segment is not there, and the one behind it says that it was".into(),
-            "bring it back from a copy; without it its events are lost, the others are delivered",
-        ),
+        DamageKind::Gone => ("the segment is not there, and the one behind it says that it was".into(), BRING_BACK),
         DamageKind::Unfinished => {
             ("a segment that was being made when the process ended, and holds nothing".into(), NEXT)
         }
@@ -301,6 +316,11 @@ fn described(dir: &Path, damage: &Damage, of: &str) -> Problem {
     Problem { file, offset, length, what: what.to_string(), remedy, severity }
 }
 
+const BRING_BACK: &str =
+    "bring it back from a copy, before an agent or a repair notes its events as lost; the others are delivered";
+const ALL_KNOWN: &str = "nothing: each of its events was delivered or is noted as lost, which a copy would not change";
+const NOTHING_LEFT: &str =
+    "bring a copy back: none of its events can be read; a repair, or a start, sets it aside and begins anew";
 const REPAIR: &str = "millstream channel repair, or start the agent: it is set aside, and the rest is delivered";
 const NEXT: &str = "nothing: the next start removes it";
 const KNOWN: &str = "nothing: the rest is delivered; the *.bad file may go when nobody wants to look at it";

@@ -12,9 +12,10 @@ use clap::{ArgGroup, Args};
 use millstream_channels::file::offline::StoppedChannel;
 use millstream_core::{ChannelRef, Error, Limit, Result};
 
-use super::export::{verdict, write_all};
+use super::export::{Told, verdict, write_all};
 use super::{block_on, next};
 use crate::commands::events_file::{EventsFile, Format};
+use crate::commands::output::Output;
 use crate::commands::peer::Peer;
 use crate::commands::progress::Progress;
 
@@ -36,6 +37,9 @@ pub(crate) struct Arguments {
     /// Most events of one call.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     batch_size: u32,
+    /// How to say how many they were.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -56,7 +60,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let drained = drained.and_then(|events| closed.map(|()| events));
         drained.inspect_err(|_| tracing::error!(left, "not drained: what is left waits as before"))
     });
-    Ok(verdict(&channel, drained?, noted_lost))
+    let told = if arguments.output == Output::Json { Told::Json } else { Told::Text };
+    Ok(verdict(&channel, drained?, noted_lost, told))
 }
 
 async fn to_file(channel: &ChannelRef, mut file: EventsFile) -> Result<u64> {

@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use clap::Args;
 use millstream_channels::file::offline::StoppedChannel;
 use millstream_core::{ChannelRef, Error, Result, Take};
+use serde_json::json;
 
 use super::{block_on, each_batch};
 use crate::commands::events_file::{EventsFile, Format};
+use crate::commands::output::{Output, print_json};
 use crate::commands::progress::Progress;
 use crate::exit;
 
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     /// What to write.
     #[arg(long, value_enum, default_value_t = Format::Avro)]
     format: Format,
+    /// How to say how many they were; on standard error where events go to standard output.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -38,19 +43,41 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         exported => exported?,
     };
     let events = takes.iter().map(Take::events).sum::<usize>() as u64;
-    Ok(verdict(&view, events, noted_lost))
+    let output = match (arguments.output, arguments.file.as_os_str() == "-") {
+        (Output::Json, true) => Told::JsonAside,
+        (Output::Json, false) => Told::Json,
+        (Output::Text, _) => Told::Text,
+    };
+    Ok(verdict(&view, events, noted_lost, output))
+}
+
+/// How to say what was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Text,
+    Json,
+    /// On standard error.
+    JsonAside,
 }
 
 /// Says how many events were passed on, and that some could not be read.
-pub(super) fn verdict(channel: &ChannelRef, events: u64, noted_lost: u64) -> ExitCode {
+pub(super) fn verdict(channel: &ChannelRef, events: u64, noted_lost: u64, told: Told) -> ExitCode {
     let lost = channel.totals().lost_events.saturating_sub(noted_lost);
+    let json = json!({ "events": events, "unreadable": lost });
     let mut err = std::io::stderr();
+    let mut aside = |line: &str| _ = writeln!(err, "{line}");
     // A reader that left wants nothing more.
-    let _ = writeln!(err, "{events} events");
+    match told {
+        Told::Json => print_json(&json),
+        Told::JsonAside => aside(&json.to_string()),
+        Told::Text => aside(&format!("{events} events")),
+    }
     if lost == 0 {
         return ExitCode::SUCCESS;
     }
-    let _ = writeln!(err, "millstream: {lost} events could not be read; millstream channel verify says where");
+    if told == Told::Text {
+        aside(&format!("millstream: {lost} events could not be read; millstream channel verify says where"));
+    }
     ExitCode::from(exit::DATA)
 }
 

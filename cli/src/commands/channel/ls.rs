@@ -21,7 +21,11 @@ pub(super) fn run(arguments: &LsArguments) -> Result<ExitCode> {
         }
         Output::Text => rows.iter().for_each(|row| print(&text(row))),
     }
-    Ok(if rows.is_empty() { ExitCode::from(exit::NO_INPUT) } else { ExitCode::SUCCESS })
+    Ok(match &rows[..] {
+        [] => ExitCode::from(exit::NO_INPUT),
+        rows if rows.iter().any(|row| !row["error"].is_null()) => ExitCode::from(exit::DATA),
+        _ => ExitCode::SUCCESS,
+    })
 }
 
 /// One channel. One that runs, or cannot be read, keeps nobody from seeing the others.

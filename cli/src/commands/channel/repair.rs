@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::OneArguments;
 use crate::commands::output::{Output, print, print_json};
+use crate::commands::progress::Progress;
 use crate::exit;
 
 #[derive(Debug, Args)]
@@ -31,14 +32,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         let dir = channel.data_dir().to_owned();
         (channel, dir)
     };
-    let (changes, lost) = channel.repairs()?;
-    let mut steps: Vec<String> = changes.iter().map(step).collect();
+    let mut steps = Vec::new();
+    if !channel.has_acks() {
+        steps.push("begin to note anew what is delivered: everything in the log is delivered again".to_owned());
+    }
+    let (log, _) = channel.files()?;
+    let mut progress = Progress::start("look for damage", "bytes", log.bytes);
+    let (changes, lost) = channel.repairs(&mut |bytes| progress.add(bytes))?;
+    progress.finish();
+    steps.extend(changes.iter().map(step));
     if lost > 0 {
-        steps.push(format!("note {lost} events as lost: no record that is whole has them"));
+        steps.push(format!(
+            "note {lost} events as lost, for good: no record that is whole has them; if there is a copy of their segment, bring it back first"
+        ));
     }
     let (due, done) = (!steps.is_empty(), arguments.yes && !steps.is_empty());
+    // A write that did not finish is how a log ends after a kill: of it nobody was told anything.
+    let is_damaged = lost > 0 || !channel.has_acks() || changes.iter().any(|change| !matches!(change, Change::Cut(..)));
     if done {
-        channel.repair()?;
+        let mut progress = Progress::start("repair", "bytes", log.bytes);
+        channel.repair(&mut |bytes| progress.add(bytes))?;
+        progress.finish();
     }
     match arguments.one.output {
         Output::Json => print_json(&json!({ "dir": dir, "steps": steps, "lost_events": lost, "done": done })),
@@ -48,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             print(&format!("{}:\n  {}\n{verdict}\n", dir.display(), steps.join("\n  ")));
         }
     }
-    Ok(if due && !done { ExitCode::from(exit::DATA) } else { ExitCode::SUCCESS })
+    Ok(if is_damaged && !done { ExitCode::from(exit::DATA) } else { ExitCode::SUCCESS })
 }
 
 fn step(change: &Change) -> String {
