@@ -6,6 +6,7 @@ mod binary;
 pub mod calls;
 pub mod config;
 pub mod demo;
+pub mod held;
 pub mod memory;
 pub mod monitoring;
 pub mod overheard;
