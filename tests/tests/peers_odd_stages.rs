@@ -37,6 +37,8 @@ fn interceptor(keys: &str, more: &str) -> String {
 const REPLACE: &str = "type = search_replace\nsearchPattern = a$|^x\nreplaceString = A\n";
 const LATIN: &str = "type = search_replace\nsearchPattern = \\u00e9\nreplaceString = E\ncharset = ISO-8859-1\n";
 const FILTER: &str = "type = regex_filter\nregex = ^.b$\n";
+/// On long bodies, more steps than may be taken here, and deeper than Java's stack.
+const DEEP: &str = "type = regex_filter\nregex = ^(a|b)*\\\\1c$\n";
 const EXTRACT: &str = "type = regex_extractor\nregex = ^(.*)=(.*)$\nserializers = s t\nserializers.s.name = key\n\
                        serializers.t.name = value\n";
 const GROUPS: &str = "type = regex_extractor\nregex = (a)|(b)\nserializers = s t\nserializers.s.name = a\n\
@@ -54,6 +56,7 @@ fn odd_bodies_and_headers_are_changed_as_by_the_real_one_but_for_what_is_listed(
             source(place, "replace", &interceptor(REPLACE, "")),
             source(place, "latin", &interceptor(LATIN, "")),
             source(place, "filter", &interceptor(FILTER, "")),
+            source(place, "deep", &interceptor(DEEP, "")),
             source(place, "extract", &interceptor(EXTRACT, "")),
             source(place, "groups", &interceptor(GROUPS, "")),
             source(place, "millis", &interceptor(MILLIS, "")),
@@ -65,6 +68,10 @@ fn odd_bodies_and_headers_are_changed_as_by_the_real_one_but_for_what_is_listed(
     let answers = say(&both, "millis", &[b"2014-03-01", b"soon", b"2014-13-45", b""]);
     assert_eq!(answers, [["200"; 4], ["200", "500", "500", "500"]]);
     assert_eq!(say(&both, "groups", &[b"a", b"b"]), [["200"; 2]; 2]);
+    let long = "a".repeat(1_000_000);
+    let answers = say(&both, "deep", &[b"aac", long.as_bytes(), b"bbc"]);
+    differs("interceptor-search-steps", &answers[0], &answers[1]);
+    assert_eq!(answers, [["200"; 3], ["200", "500", "200"]]);
     say(&both, "replace", &[b"a", b"a\r\n", b"x\xFF", b"b\xFFd", b"", b"x a", b"\xC3a"]);
     let same: [Same<'_>; 4] = [
         ("latin", &[b"caf\xE9 \x80", "café".as_bytes(), b"\x80\xFF"], &["| cafE \\x80", "| café", "| \\x80\\xFF"]),
@@ -98,6 +105,10 @@ fn odd_bodies_and_headers_are_changed_as_by_the_real_one_but_for_what_is_listed(
     both.ours.process().until(DROPPED);
     let tells = |log: &str| ["drop", "no channel"].iter().any(|word| log.contains(word));
     differs("multiplexing-no-channel", tells(DROPPED), tells(&both.theirs.peer().log()));
+
+    both.ours.process().until("search given up");
+    both.theirs.peer().until_log("StackOverflowError");
+    both.both_bring("deep", &["| aac", "| bbc"]);
 
     let replaced = |unmatched| ["| A", "| A\\r\\n", "| A\u{fffd}", unmatched, "| ", "| A A", "| \u{fffd}A"];
     let [ours, theirs] = both.brings("replace", &replaced("| b\\xFFd"), &replaced("| b\u{fffd}d"));
