@@ -6,15 +6,15 @@ use std::fs;
 use millstream_testkit::peer::{Flume, Place, Version};
 
 use crate::beside::{Both, choose_udp, exact_agent, told};
-use crate::comes_true;
-use crate::monitoring::Monitored;
+use crate::monitoring::{MONITORED, Monitored};
 use crate::peers::OurAgent;
 use crate::written::avro_events;
+use crate::{comes_true, until_true};
 
 /// Both agents, and what collects from them.
 #[derive(Debug)]
 pub struct Held {
-    /// The agents; Flume's shows its counters.
+    /// The agents; both show their counters.
     pub both: Both,
     collector: Option<OurAgent>,
 }
@@ -47,7 +47,7 @@ impl Held {
     #[track_caller]
     pub fn start(properties: impl Fn(&mut Place) -> String) -> Self {
         let theirs = Flume::monitored_agent(Version::V1_11, &properties);
-        let both = Both { theirs, ours: OurAgent::start(&properties) };
+        let both = Both { theirs, ours: OurAgent::start_with(&MONITORED, &properties) };
         both.ours.process().until("agent is ready");
         Self { both, collector: None }
     }
@@ -59,6 +59,29 @@ impl Held {
         let offered = comes_true(|| self.both.theirs.counter(&channel, counter) >= count);
         let counted = self.both.theirs.component(&channel);
         assert!(offered, "{name}: {count} offered wanted: {counted:#}\n{}", self.both.theirs.log_tail());
+    }
+
+    /// Waits until so many events of a source are in the channels of both.
+    #[track_caller]
+    pub fn until_held(&self, name: &str, count: u64) {
+        let channel = format!("CHANNEL.c{name}");
+        until_true(&format!("both hold {count} events of {name}"), || {
+            let agents: [&dyn Monitored; 2] = [&self.both.ours, &self.both.theirs];
+            agents.iter().all(|agent| agent.counter(&channel, "ChannelSize") == count)
+        });
+    }
+
+    /// Kills both with -9.
+    pub fn kill(&mut self) {
+        self.both.ours.kill();
+        self.both.theirs.kill();
+    }
+
+    /// Starts both over what they left.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.both.theirs.start();
+        self.both.ours.start_again();
     }
 
     /// Lets both deliver what they hold of these sources, and what comes.
@@ -73,7 +96,8 @@ impl Held {
         });
         let sources: Vec<(String, String)> = of_both.collect();
         self.collector = Some(OurAgent::start(|place| {
-            let sources: Vec<_> = sources.iter().map(|(name, properties)| (name.as_str(), properties.clone())).collect();
+            let sources: Vec<_> =
+                sources.iter().map(|(name, properties)| (name.as_str(), properties.clone())).collect();
             exact_agent(place, &sources)
         }));
     }

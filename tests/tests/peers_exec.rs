@@ -27,8 +27,10 @@ fn id(told: &str) -> i32 {
 #[test]
 fn a_stop_ends_commands_as_that_of_the_real_one_but_for_what_they_started() {
     let mut both = Both::start(|place| {
-        let exec = |command: &str| format!("type = exec\nshell = /bin/sh -c\ncommand = {command}\nbatchTimeout = 100\n");
-        let sources = [("lone", exec("echo $$; exec sleep 1000")), ("pair", exec("sleep 1000 & echo $!; echo $$; wait"))];
+        let exec =
+            |command: &str| format!("type = exec\nshell = /bin/sh -c\ncommand = {command}\nbatchTimeout = 100\n");
+        let sources =
+            [("lone", exec("echo $$; exec sleep 1000")), ("pair", exec("sleep 1000 & echo $!; echo $$; wait"))];
         exact_agent(place, &sources)
     });
     let lone = both.brought("lone", 1, 1);
@@ -52,7 +54,10 @@ fn commands_that_cannot_be_run_are_tried_again_as_by_the_real_one_or_else_their_
         let command = program(place).display().to_string();
         let sources = [
             ("once", format!("type = exec\ncommand = {command}\n")),
-            ("again", format!("type = exec\ncommand = {command}\nrestart = true\nrestartThrottle = 100\nbatchSize = 1\n")),
+            (
+                "again",
+                format!("type = exec\ncommand = {command}\nrestart = true\nrestartThrottle = 100\nbatchSize = 1\n"),
+            ),
         ];
         exact_agent(place, &sources)
     };

@@ -14,7 +14,7 @@ use apache_avro::{Codec, Schema};
 use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::written::{Event, avro_events};
-use millstream_tests::{calls, comes_true, until_true};
+use millstream_tests::{calls, comes_true, until_true, varint};
 
 /// A source of the agents: its name, its own properties, what lies in its directory, oldest first, two of each age.
 #[derive(Debug, Clone)]
@@ -234,10 +234,12 @@ fn lines_differ_from_the_real_one_only_where_compat_says_so() {
         Spool::new("pairs", "deserializer.maxLineLength = 5", &[("1", "abcd😀efg\n".as_bytes())]),
         // A byte to which windows-1252 gives no meaning.
         Spool::new("open", "inputCharset = windows-1252", &[("1", b"\x9D\n")]),
+        Spool::new("marked", "batchSize = 1\ntrackingPolicy = tracker_dir", &[("1", invalid), ("2", b"next\n")]),
         Spool::new("again", "", &[("1", b"other\n"), ("1.COMPLETED", b"of before\n"), ("2", b"next\n")]),
     ];
     let both = Both::start(&spools);
-    both.until_events(&[("fail", 2, 1), ("empty", 1, 3), ("pairs", 2, 2), ("open", 1, 0), ("again", 2, 1)]);
+    both.until_events(&[("fail", 2, 1), ("empty", 1, 3), ("pairs", 2, 2), ("open", 1, 0), ("marked", 2, 1)]);
+    both.until_events(&[("again", 2, 1)]);
     // It stops for good; we set the file aside and go on.
     both.until_left("fail", &["1.REJECTED", "2.COMPLETED"], &["1", "2"]);
     both.until_left(
@@ -246,10 +248,13 @@ fn lines_differ_from_the_real_one_only_where_compat_says_so() {
         &["1.COMPLETED", "2.COMPLETED", "3.COMPLETED"],
     );
     both.until_left("open", &["1.COMPLETED"], &["1"]);
+    both.until_left("marked", &[".flumespool/1.REJECTED", ".flumespool/2.COMPLETED", "1", "2"], &["1", "2"]);
     both.until_left("again", &["1.COMPLETED", "1.REJECTED", "2.COMPLETED"], &["1", "1.COMPLETED", "2"]);
     let brought = both.stop(&spools);
     let [ours, theirs] = brought.assert_bodies("fail", &["fine", "next"], &["fine"]);
     differs("spooldir-bad-file", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("marked", &["fine", "next"], &["fine"]);
+    differs("spooldir-rejected-mark", ours, theirs);
     let [ours, theirs] = brought.assert_bodies("empty", &["next"], &["", "next", ""]);
     differs("spooldir-empty-file", ours, theirs);
     let [ours, theirs] = brought.assert_bodies("pairs", &["abcd😀", "efg"], &["abcd?", "?efg"]);
@@ -375,6 +380,50 @@ fn avro_records_and_blobs_are_the_events_of_the_real_one() {
         }
     }
     brought.assert_same(&["hash", "literal", "blob", "cut"]);
+}
+
+/// A container of one record with the field `f` of this type: its block as the codec has it.
+fn container(kind: &str, codec: &str, block: &[u8]) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&varint(2 * bytes.len() as u64)[..], bytes].concat();
+    let schema = format!(r#"{{"type":"record","name":"R","fields":[{{"name":"f","type":{kind}}}]}}"#);
+    let meta = [("avro.schema", schema.as_str()), ("avro.codec", codec)];
+    let meta = meta.map(|(key, value)| [sized(key.as_bytes()), sized(value.as_bytes())].concat()).concat();
+    // Two entries and no more; one record.
+    [b"Obj\x01\x04", &meta[..], b"\0", &[7; 16], b"\x02", &sized(block), &[7; 16]].concat()
+}
+
+/// What `xz` and `zstd` make of [`ONE`].
+const XZ: &[u8] = b"\xFD7zXZ\0\0\x01\x69\x22\xDE\x36\x02\0\x21\x01\x16\0\0\0\x74\x2F\xE5\xA3\x01\0\x03\x06one\0\
+                    \x23\xDF\x02\x81\0\x01\x18\x04\x6B\xE9\xF0\xA5\x90\x42\x99\x0D\x01\0\0\0\0\x01YZ";
+const ZSTANDARD: &[u8] = b"\x28\xB5\x2F\xFD\x04\x58\x21\0\0\x06one\x9F\xD5\x62\x86";
+const ONE: &[u8] = b"\x06one";
+
+#[test]
+fn codecs_and_encodings_of_records_differ_from_the_real_one_only_where_compat_says_so() {
+    // An array in a part of which the size is said before: Java writes none such.
+    let array = b"\x03\x08\x02a\x02b\0";
+    let spools = [
+        Spool::new("xz", "deserializer = AVRO", &[("1", &container("\"string\"", "xz", XZ))]),
+        Spool::new("zstd", "deserializer = AVRO", &[("1", &container("\"string\"", "zstandard", ZSTANDARD))]),
+        Spool::new("none", "deserializer = AVRO", &[("1", &container("\"string\"", "null", ONE))]),
+        Spool::new(
+            "array",
+            "deserializer = AVRO",
+            &[("1", &container(r#"{"type":"array","items":"string"}"#, "null", array))],
+        ),
+    ];
+    let both = Both::start(&spools);
+    both.until_events(&[("xz", 0, 1), ("zstd", 0, 1), ("none", 1, 1), ("array", 1, 1)]);
+    both.until_left("xz", &["1.REJECTED"], &["1.COMPLETED"]);
+    both.until_left("zstd", &["1.REJECTED"], &["1.COMPLETED"]);
+    let brought = both.stop(&spools);
+    brought.assert_same(&["none"]);
+    for name in ["xz", "zstd"] {
+        let [ours, theirs] = brought.assert_bodies(name, &[], &["\x06one"]);
+        differs("spooldir-avro-codecs", ours, theirs);
+    }
+    let [ours, theirs] = brought.assert_bodies("array", &["\x03\x08\x02a\x02b\0"], &["\x04\x02a\x02b\0"]);
+    differs("spooldir-avro-datums", ours, theirs);
 }
 
 #[test]

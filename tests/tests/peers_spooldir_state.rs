@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use apache_avro::types::Value;
 use apache_avro::{Codec, Reader};
-use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::written::avro_events;
 use millstream_tests::{calls, until_true};
@@ -102,29 +102,46 @@ impl Kind {
     }
 }
 
+/// Flume, killed when it has read 40 events of 200 of the file `b`; then there is an older file, `a`, of 10.
+fn half_read(home: &Path, kind: &Kind) -> Flume {
+    let half_read = home.join("b");
+    fs::write(&half_read, (kind.content)(200)).unwrap();
+    let mut theirs = Flume::agent(Version::V1_11, |place| agent(place, home, kind.deserializer, Way::Blocked));
+    let wanted = Some((half_read.display().to_string(), kind.tracked_after(40)));
+    theirs.peer().until("its channel is full, and its tracker says so", || tracked(home) == wanted);
+    theirs.kill();
+    let older = home.join("a");
+    fs::write(&older, (kind.content)(10)).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    fs::File::options().append(true).open(&older).unwrap().set_modified(time).unwrap();
+    theirs
+}
+
 #[test]
 fn a_file_that_the_killed_real_one_left_half_read_goes_on_here_where_its_tracker_stands() {
     for kind in KINDS {
-        let home = tempfile::tempdir().unwrap();
-        let half_read = home.path().join("b");
-        fs::write(&half_read, (kind.content)(200)).unwrap();
-        let mut theirs =
-            Flume::agent(Version::V1_11, |place| agent(place, home.path(), kind.deserializer, Way::Blocked));
-        let wanted = Some((half_read.display().to_string(), kind.tracked_after(40)));
-        theirs.peer().until("its channel is full, and its tracker says so", || tracked(home.path()) == wanted);
-        theirs.kill();
-        // Flume would read the older one first, and the other one from its start behind it.
-        let older = home.path().join("a");
-        fs::write(&older, (kind.content)(10)).unwrap();
-        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
-        fs::File::options().append(true).open(&older).unwrap().set_modified(time).unwrap();
-        let mut ours = OurAgent::start(|place| agent(place, home.path(), kind.deserializer, Way::Open));
-        let wanted: Vec<i64> = (40..200).chain(0..10).collect();
-        until_true("we have brought the rest", || kind.brought(ours.place()).len() >= wanted.len());
-        until_true("we are done with both", || ["a", "b"].map(|name| completed(home.path(), name)) == [true; 2]);
+        let [our_home, their_home] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        half_read(our_home.path(), &kind);
+        let mut ours = OurAgent::start(|place| agent(place, our_home.path(), kind.deserializer, Way::Open));
+        // The real one itself, after the same.
+        let mut theirs = half_read(their_home.path(), &kind);
+        let open = agent(theirs.place(), their_home.path(), kind.deserializer, Way::Open);
+        fs::write(theirs.place().path("flume.properties"), open).unwrap();
+        theirs.start();
+        let [our_numbers, their_numbers]: [Vec<i64>; 2] =
+            [(40..200).chain(0..10).collect(), (0..10).chain(0..200).collect()];
+        for (place, home, wanted) in
+            [(ours.place(), &our_home, &our_numbers), (theirs.place(), &their_home, &their_numbers)]
+        {
+            until_true("the rest is brought", || kind.brought(place).len() >= wanted.len());
+            until_true("both files are done with", || ["a", "b"].map(|name| completed(home.path(), name)) == [true; 2]);
+        }
         ours.stop();
-        assert_eq!(tracked(home.path()), None, "no file is half read");
-        assert_eq!(kind.brought(ours.place()), wanted, "{}", kind.deserializer);
+        theirs.stop();
+        assert_eq!(tracked(our_home.path()), None, "no file is half read");
+        let brought = [ours.place(), theirs.place()].map(|place| kind.brought(place));
+        assert_eq!(brought, [our_numbers, their_numbers], "{}", kind.deserializer);
+        differs("spooldir-half-read-first", &brought[0], &brought[1]);
     }
 }
 
