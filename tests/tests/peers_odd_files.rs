@@ -8,8 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use millstream_testkit::peer::{Place, differs};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::beside::{Both, exact_agent};
+use millstream_tests::monitoring::{MONITORED, Monitored};
+use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 use nix::sys::signal::Signal;
 
@@ -137,4 +139,23 @@ fn files_that_change_while_nobody_looks_differ_only_where_it_is_listed() {
     let zeros = format!("| {}behind it", "\0".repeat(ONE.len() - 1));
     let [ours, theirs] = brings("zeros", &["| behind it", LAST, ONE], &[&zeros, LAST, ONE]);
     differs("taildir-zeros", ours, theirs);
+}
+
+#[test]
+fn what_a_truncation_took_away_is_counted_where_the_real_one_does_not_tell() {
+    let properties = |place: &mut Place| {
+        let text = agent(place, &["cut"]);
+        append(&logs(place, "cut").join("a.log"), "one of them\nunfinished");
+        text
+    };
+    let theirs = Flume::monitored_agent(Version::V1_11, properties);
+    let both = Both { theirs, ours: OurAgent::start_with(&MONITORED, properties) };
+    both.both_bring("cut", &[ONE]);
+    to_both(&both, "cut", |logs| fs::write(logs.join("a.log"), "short\n").unwrap());
+    both.both_bring("cut", &[ONE, "| short"]);
+    both.ours.process().until("10 bytes are lost");
+    let failures =
+        [&both.ours as &dyn Monitored, &both.theirs].map(|agent| agent.counter("SOURCE.rcut", "EventReadFail"));
+    assert_eq!(failures, [1, 0]);
+    differs("taildir-truncation", failures[0], failures[1]);
 }

@@ -86,7 +86,9 @@ fn what_stands_in_a_channel_is_not_read_again_where_the_real_one_lost_its_positi
         let (logs, positions) = (logs(place), position_file(place));
         fs::create_dir_all(&logs).unwrap();
         let (logs, positions) = (logs.display(), positions.display());
-        let tail = format!("type = TAILDIR\nfilegroups = f\nfilegroups.f = {logs}/.*\npositionFile = {positions}\nbatchSize = 10\n");
+        let tail = format!(
+            "type = TAILDIR\nfilegroups = f\nfilegroups.f = {logs}/.*\npositionFile = {positions}\nbatchSize = 10\n"
+        );
         let sources = [("spool", spooldir(place)), ("tail", tail)];
         fs::write(spool(place).join("a"), lines(1..=20)).unwrap();
         fs::write(place.path("logs/a"), lines(1..=4)).unwrap();
@@ -101,10 +103,6 @@ fn what_stands_in_a_channel_is_not_read_again_where_the_real_one_lost_its_positi
         // Flume may not have written it yet.
         let _ = fs::remove_file(position_file(place));
     }
-    println!(
-        "{:?}",
-        fs::read_dir(held.both.ours.place().dir()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>()
-    );
     held.start_again();
     held.release(&["spool", "tail"]);
     let places = [held.both.ours.place(), held.both.theirs.place()];
