@@ -15,13 +15,17 @@ use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 use nix::sys::signal::Signal;
 
+/// What a line may have here.
+const LONGEST: usize = 200_000;
+
 /// An agent with a taildir source for each name, over the files `*.log` in `logs-<name>`.
 fn agent(place: &Place, names: &[&'static str]) -> String {
     let source = |name: &&'static str| {
         let (logs, positions) = (logs(place, name), place.path(&format!("{name}.json")));
         fs::create_dir_all(&logs).unwrap();
         let properties = format!(
-            "type = TAILDIR\nfilegroups = f\nfilegroups.f = {}/.*\\\\.log\npositionFile = {}\nwritePosInterval = 100\n",
+            "type = TAILDIR\nfilegroups = f\nfilegroups.f = {}/.*\\\\.log\npositionFile = {}\nwritePosInterval = 100\n\
+             maxLineLength = {LONGEST}\n",
             logs.display(),
             positions.display()
         );
@@ -45,9 +49,9 @@ fn to_both(both: &Both, name: &str, what: impl Fn(&Path)) {
 }
 
 #[test]
-fn odd_lines_of_files_are_the_events_of_the_real_one() {
+fn odd_lines_of_files_are_the_events_of_the_real_one_but_for_those_over_the_limit() {
     let both = Both::start(|place| {
-        let text = agent(place, &["odd", "wide", "long"]);
+        let text = agent(place, &["odd", "wide", "long", "longer"]);
         let put = |name: &str, file: &str, bytes: &[u8]| append(&logs(place, name).join(file), bytes);
         put("odd", "a.log", b"crlf\r\n\r\n\nb\xFFd \xC3\nin\rside\nnul \0 x\n\xEF\xBB\xBFmark\n");
         put("odd", "empty.log", b"");
@@ -55,6 +59,7 @@ fn odd_lines_of_files_are_the_events_of_the_real_one() {
         let wide: String = (0..2000).map(|line| format!("{}ä€\u{1f600}{line}\n", "x".repeat(line % 7))).collect();
         put("wide", "a.log", wide.as_bytes());
         put("long", "a.log", format!("{}\n{}\nshort\n", "a".repeat(100_000), "ü".repeat(8191)).as_bytes());
+        put("longer", "a.log", format!("{}\nnext\n", "x".repeat(LONGEST + 50_000)).as_bytes());
         text
     });
     let odd = ["| crlf", "| ", "| ", "| b\\xFFd \\xC3", "| in\\rside", "| nul \0 x", "| \u{feff}mark"];
@@ -64,6 +69,11 @@ fn odd_lines_of_files_are_the_events_of_the_real_one() {
     assert_eq!(ours[1999], format!("| {}ä€\u{1f600}1999", "x".repeat(1999 % 7)));
     let long = [format!("| {}", "a".repeat(100_000)), format!("| {}", "ü".repeat(8191)), "| short".to_owned()];
     both.both_bring("long", &long.each_ref().map(String::as_str));
+    let [ours, theirs] =
+        both.brought("longer", 3, 2).map(|events| events.iter().map(|event| event.len() - 2).collect());
+    let (ours, theirs): (Vec<usize>, Vec<usize>) = (ours, theirs);
+    assert_eq!([&ours[..], &theirs], [&[LONGEST, 50_000, 4][..], &[LONGEST + 50_000, 4]]);
+    differs("taildir-long-line", ours, theirs);
 }
 
 /// What becomes of the file of each source while nobody looks.

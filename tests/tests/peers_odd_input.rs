@@ -123,6 +123,7 @@ fn a_quarter_ago() -> (String, String) {
 #[test]
 fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
     const FORMAT: &str = "format.regex = <(\\\\d+)>(\\\\d)\\\\|([^|]*)\\\\|([^|]*)\\\\|(.*)\n";
+    const DATES: &str = "format.dateFormat = yyyy-MM-dd'T'HH:mm:ss.SZ\n";
     let both = Both::start(|place| {
         let tcp = |port: u16, more: &str| format!("type = syslogtcp\nhost = 127.0.0.1\nport = {port}\n{more}");
         let sources = [
@@ -133,6 +134,7 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
             ("nil", tcp(place.port("nil"), "keepFields = priority version timestamp hostname\n")),
             ("pattern", tcp(place.port("pattern"), FORMAT)),
             ("search", tcp(place.port("search"), &format!("{FORMAT}format.search = x\n"))),
+            ("dates", tcp(place.port("dates"), &format!("{FORMAT}{DATES}"))),
         ];
         exact_agent(place, &sources)
     });
@@ -144,6 +146,7 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
     both.say("nil", &[b"<13>- - nobody\n"]);
     both.say("pattern", &[b"<13>1|2020-05-04T10:11:12Z|h|b\xFFd\n"]);
     both.say("search", &[b"<13>1|2020-05-04T10:11:12Z|h|b\n<13>1|2020-05-04T10:11:12xZ|h|x\n"]);
+    both.say("dates", &[b"<13>1|2020-05-04T10:11:12.5+0000|h|half\n"]);
     // No pattern matches these: the whole line is the body.
     let head = "Facility=1 Severity=5 |";
     both.both_bring(
@@ -187,6 +190,12 @@ fn odd_syslog_messages_are_the_events_of_the_real_one_but_for_what_is_listed() {
 
     let [ours, theirs] = both.brings("search", &[&format!("{head} b"), &format!("{head} x")], &[]);
     differs("syslog-search-alone", ours, theirs);
+
+    let dated = |millis: &str| {
+        format!("Facility=1 Severity=5 host=h priority=13 timestamp=1588587072{millis} version=1 | half")
+    };
+    let [ours, theirs] = both.brings("dates", &[&dated("500")], &[&dated("005")]);
+    differs("syslog-date-format", ours, theirs);
 }
 
 #[test]

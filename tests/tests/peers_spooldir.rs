@@ -402,6 +402,8 @@ const ONE: &[u8] = b"\x06one";
 fn codecs_and_encodings_of_records_differ_from_the_real_one_only_where_compat_says_so() {
     // An array in a part of which the size is said before: Java writes none such.
     let array = b"\x03\x08\x02a\x02b\0";
+    // A record in another one, and so on.
+    let deep = [&[2; 300][..], &[0]].concat();
     let spools = [
         Spool::new("xz", "deserializer = AVRO", &[("1", &container("\"string\"", "xz", XZ))]),
         Spool::new("zstd", "deserializer = AVRO", &[("1", &container("\"string\"", "zstandard", ZSTANDARD))]),
@@ -411,11 +413,13 @@ fn codecs_and_encodings_of_records_differ_from_the_real_one_only_where_compat_sa
             "deserializer = AVRO",
             &[("1", &container(r#"{"type":"array","items":"string"}"#, "null", array))],
         ),
+        Spool::new("deep", "deserializer = AVRO", &[("1", &container(r#"["null","R"]"#, "null", &deep))]),
     ];
     let both = Both::start(&spools);
-    both.until_events(&[("xz", 0, 1), ("zstd", 0, 1), ("none", 1, 1), ("array", 1, 1)]);
+    both.until_events(&[("xz", 0, 1), ("zstd", 0, 1), ("none", 1, 1), ("array", 1, 1), ("deep", 0, 1)]);
     both.until_left("xz", &["1.REJECTED"], &["1.COMPLETED"]);
     both.until_left("zstd", &["1.REJECTED"], &["1.COMPLETED"]);
+    both.until_left("deep", &["1.REJECTED"], &["1.COMPLETED"]);
     let brought = both.stop(&spools);
     brought.assert_same(&["none"]);
     for name in ["xz", "zstd"] {
@@ -424,6 +428,8 @@ fn codecs_and_encodings_of_records_differ_from_the_real_one_only_where_compat_sa
     }
     let [ours, theirs] = brought.assert_bodies("array", &["\x03\x08\x02a\x02b\0"], &["\x04\x02a\x02b\0"]);
     differs("spooldir-avro-datums", ours, theirs);
+    let [ours, theirs] = brought.assert_bodies("deep", &[], &[&format!("{}\0", "\x02".repeat(300))]);
+    differs("spooldir-avro-depth", ours, theirs);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::tree::Tree;
 
 /// The peers that `testkit/src/peer/` starts: as tests name them, and what in their text starts them.
 const PEERS: &[(&str, &[&str])] = &[
-    ("Flume 1.11.0", &["V1_11", "Flume111", "Both::start"]),
+    ("Flume 1.11.0", &["V1_11", "Flume111", "Both::start", "Held::start"]),
     ("Flume 1.9.0", &["V1_9", "Flume19"]),
     ("SparkSink 2.4.7", &["spark_sink", "SparkSink"]),
     ("SparkSink 1.6.1", &["WithOldSparkSink"]),
