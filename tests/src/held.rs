@@ -20,6 +20,7 @@ pub struct Held {
 }
 
 /// An agent in which each of these sources has a channel of its own, with these properties, whose sink finds nobody yet.
+/// `NAME` in the channel's properties stands for a path that is the source's alone.
 pub fn held_agent(place: &Place, channel: &str, sources: &[(&str, String)]) -> String {
     let all = |letter| sources.iter().map(|(name, _)| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
     let mut text = format!("a1.sources = {}\na1.channels = {}\na1.sinks = {}\n", all('r'), all('c'), all('k'));
