@@ -320,3 +320,92 @@ fn draining_to_an_avro_source_over_a_kill_stores_each_event_once() {
     receiver.stop().expect_code(0);
     assert_eq!(exported(&to.path().join("data"), 0), (0..events).collect::<Vec<_>>());
 }
+
+#[test]
+fn without_its_acknowledgements_a_channel_is_looked_into_and_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed(dir.path(), "");
+    let events = json("inspect", &data, 0)["in"].as_u64().unwrap() as usize;
+    std::fs::remove_dir_all(data.join("millstream/acks")).unwrap();
+    let verified = json("verify", &data, 65);
+    let what = verified["problems"][0]["what"].as_str().unwrap();
+    assert!(what.contains("what was delivered is not noted anywhere"), "{verified}");
+    assert_eq!(verified["waiting"], events, "everything would be delivered again");
+    assert_eq!(json("ls", &data, 0)["channels"][0]["waiting_events"], events);
+    assert_eq!(exported(&data, 0).len(), events);
+    let told = channel("repair", &data, &["--output", "json"]);
+    assert_eq!(told.status.code(), Some(65));
+    assert!(text(&told.stdout).contains("delivered again"), "{}", text(&told.stdout));
+    assert!(channel("repair", &data, &["--yes"]).status.success());
+    assert_eq!(json("verify", &data, 0)["waiting"], events);
+}
+
+#[test]
+fn a_segment_that_is_gone_is_lost_in_the_ledger_and_for_good_once_a_repair_noted_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed(dir.path(), "");
+    let events = json("inspect", &data, 0)["in"].as_u64().unwrap();
+    let gone = segments(&data).swap_remove(1);
+    let copy = std::fs::read(&gone).unwrap();
+    std::fs::remove_file(&gone).unwrap();
+    let verified = json("verify", &data, 65);
+    let lost = verified["unreadable"].as_u64().unwrap();
+    assert!(lost > 0 && verified["problems"][0]["remedy"].as_str().unwrap().contains("bring it back"), "{verified}");
+    let audited = Command::new(millstream()).args(["audit", "--output", "json"]).arg(&data).output().unwrap();
+    assert_eq!(audited.status.code(), Some(65));
+    let ledger: Value = serde_json::from_slice(&audited.stdout).unwrap();
+    let row = &ledger["channels"][0];
+    assert_eq!((&row["lost"], &row["waiting"]), (&lost.into(), &(events - lost).into()), "{ledger}");
+    // Somebody had a copy.
+    std::fs::write(&gone, &copy).unwrap();
+    assert_eq!(json("verify", &data, 0)["waiting"], events);
+    std::fs::remove_file(&gone).unwrap();
+    let told = channel("repair", &data, &[]);
+    assert!(text(&told.stdout).contains("bring it back first"), "{}", text(&told.stdout));
+    assert!(channel("repair", &data, &["--yes"]).status.success());
+    let verified = json("verify", &data, 0);
+    assert_eq!((&verified["lost"], &verified["unreadable"]), (&lost.into(), &0.into()), "{verified}");
+    assert!(text(&channel("repair", &data, &[]).stdout).contains("nothing to repair"));
+}
+
+#[test]
+fn an_unfinished_write_alone_is_no_damage_and_a_channel_that_cannot_be_opened_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] = ["a", "b"].map(|name| dir.path().join(name));
+    [&one, &two].into_iter().for_each(|dir| std::fs::create_dir(dir).unwrap());
+    let data = killed(&one, "");
+    let newest = segments(&data).pop().unwrap();
+    let mut torn = std::fs::read(&newest).unwrap();
+    torn.extend([7; 100]);
+    std::fs::write(&newest, &torn).unwrap();
+    json("verify", &data, 0);
+    let told = channel("repair", &data, &[]);
+    assert_eq!(told.status.code(), Some(0), "{}", text(&told.stdout));
+    assert!(text(&told.stdout).contains("cut 100 bytes off"), "{}", text(&told.stdout));
+    json("ls", &data, 0);
+    let other = killed(&two, "");
+    let [theirs, ours] = [&other, &data].map(|data| segments(data).swap_remove(1));
+    std::fs::copy(theirs, ours).unwrap();
+    let listed = json("ls", &data, 65);
+    assert!(listed["channels"][0]["error"].as_str().is_some(), "{listed}");
+}
+
+#[test]
+fn what_was_exported_and_drained_is_counted_in_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = killed(dir.path(), "");
+    let events = json("inspect", &data, 0)["in"].as_u64().unwrap();
+    let (copy, moved) = (dir.path().join("copy"), dir.path().join("moved"));
+    let exported = channel("export", &data, &[copy.to_str().unwrap(), "--output", "json"]);
+    let drained = channel("drain", &data, &["--to-file", moved.to_str().unwrap(), "--output", "json"]);
+    for said in [exported, drained] {
+        let said: Value = serde_json::from_slice(&said.stdout).unwrap();
+        assert_eq!(said, serde_json::json!({ "events": events, "unreadable": 0 }));
+    }
+    let said = channel("export", &data, &["-", "--output", "json"]);
+    assert_eq!(
+        text(&said.stderr).trim(),
+        r#"{"events":0,"unreadable":0}"#,
+        "events have standard output to themselves"
+    );
+}
