@@ -81,6 +81,14 @@ pub fn driver_in(jvm: Jvm, driver: &str, class_path: ClassPath, dir: &Path, argu
     Peer::start(driver, dir, &command)
 }
 
+/// Runs one of the peer's own programs, by its class.
+#[track_caller]
+pub fn program(main: &str, class_path: ClassPath, dir: &Path, arguments: &[&str]) -> Peer {
+    let mut command = java(Jvm::QuickStart, dir, &class_path.jars(), main);
+    command.args(arguments);
+    Peer::start("program", dir, &command)
+}
+
 /// Flume's own client, sending numbered events: `RpcLoad.java`.
 #[derive(Debug)]
 pub struct RpcLoad {

@@ -25,10 +25,21 @@ pub enum Version {
 #[derive(Debug)]
 pub struct Flume {
     version: Version,
-    jvm: Jvm,
-    monitored: bool,
+    launch: Launch,
     place: Place,
     peer: Option<Peer>,
+}
+
+/// How it is started.
+#[derive(Debug, Clone, Copy)]
+struct Launch {
+    jvm: Jvm,
+    /// Its metrics are on the port `monitoring`.
+    monitored: bool,
+    /// It looks every second whether its properties have changed.
+    reloads: bool,
+    /// More options of its JVM.
+    options: &'static str,
 }
 
 const IN_USE: &str = "Address already in use";
@@ -55,6 +66,12 @@ impl Version {
     }
 }
 
+// === impl Launch ===
+
+impl Launch {
+    const PLAIN: Self = Self { jvm: Jvm::QuickStart, monitored: false, reloads: false, options: "" };
+}
+
 // === impl Flume ===
 
 impl Flume {
@@ -62,29 +79,45 @@ impl Flume {
     /// listens on all of these ports. With other ports once more if somebody else took one.
     #[track_caller]
     pub fn agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
-        Self::with(version, Jvm::QuickStart, false, properties)
+        Self::with(version, Launch::PLAIN, properties)
     }
 
     /// The same with its metrics on the port `monitoring`.
     #[track_caller]
     pub fn monitored_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
-        Self::with(version, Jvm::QuickStart, true, properties)
+        Self::with(version, Launch { monitored: true, ..Launch::PLAIN }, properties)
     }
 
     /// The same as fast as it can be, with its metrics on the port `monitoring`.
     #[track_caller]
     pub fn measured_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
-        Self::with(version, Jvm::Steady, true, properties)
+        Self::with(version, Launch { jvm: Jvm::Steady, monitored: true, ..Launch::PLAIN }, properties)
+    }
+
+    /// As [`Self::monitored_agent`]; it looks every second whether its properties have changed.
+    #[track_caller]
+    pub fn reloading_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
+        Self::with(version, Launch { monitored: true, reloads: true, ..Launch::PLAIN }, properties)
+    }
+
+    /// As [`Self::agent`], in a JVM with these options.
+    #[track_caller]
+    pub fn agent_with_options(
+        version: Version,
+        options: &'static str,
+        properties: impl Fn(&mut Place) -> String,
+    ) -> Self {
+        Self::with(version, Launch { options, ..Launch::PLAIN }, properties)
     }
 
     #[track_caller]
-    fn with(version: Version, jvm: Jvm, monitored: bool, properties: impl Fn(&mut Place) -> String) -> Self {
-        let mut flume = Self { version, jvm, monitored, place: Place::default(), peer: None };
+    fn with(version: Version, launch: Launch, properties: impl Fn(&mut Place) -> String) -> Self {
+        let mut flume = Self { version, launch, place: Place::default(), peer: None };
         let mut attempts = 1..ATTEMPTS;
         loop {
             let text = properties(&mut flume.place);
             fs::write(flume.place.path("flume.properties"), text).unwrap();
-            if monitored {
+            if launch.monitored {
                 flume.place.port("monitoring");
             }
             match flume.launch() {
@@ -105,15 +138,23 @@ impl Flume {
     /// Its log if it does not come up.
     fn launch(&mut self) -> Result<(), String> {
         let begun = Instant::now();
+        let Launch { jvm, monitored, reloads, options } = self.launch;
         let mut command =
-            java(self.jvm, self.place.dir(), &self.version.class_path().jars(), "org.apache.flume.node.Application");
-        if self.monitored {
+            java(jvm, self.place.dir(), &self.version.class_path().jars(), "org.apache.flume.node.Application");
+        let mut options = options.to_owned();
+        if monitored {
             let port = self.place.chosen_port("monitoring");
+            options.push_str(&format!(" -Dflume.monitoring.type=http -Dflume.monitoring.port={port}"));
+        }
+        if !options.is_empty() {
             // Where Java looks for what belongs before the class.
-            let options = format!("-Dflume.monitoring.type=http -Dflume.monitoring.port={port}");
             command.env("JDK_JAVA_OPTIONS", options);
         }
-        command.args(["--name", "a1", "--no-reload-conf", "--conf-file"]).arg(self.place.path("flume.properties"));
+        command.args(["--name", "a1", "--conf-file"]).arg(self.place.path("flume.properties"));
+        match reloads {
+            true => command.args(["--poll-interval", "1"]),
+            false => command.arg("--no-reload-conf"),
+        };
         let mut peer = Peer::start("flume", self.place.dir(), &command);
         for port in self.place.all_ports() {
             peer.listens(port).map_err(|why| format!("nobody listens on {port}: {why}\n{}", peer.log_tail()))?;
@@ -145,6 +186,14 @@ impl Flume {
     /// The end of what it has logged.
     pub fn log_tail(&self) -> String {
         self.peer.as_ref().map(Peer::log_tail).unwrap_or_default()
+    }
+
+    /// Sends it SIGTERM; it must end by this exit code.
+    #[track_caller]
+    pub fn ends_when_asked_with(&mut self, code: i32) {
+        let peer = self.peer.take().expect("it runs");
+        peer.ask_to_end();
+        peer.ends_with(code);
     }
 
     /// Kills it with -9.

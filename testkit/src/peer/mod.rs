@@ -24,7 +24,7 @@ use std::time::Duration;
 
 pub use classpath::ClassPath;
 pub use differs::differs;
-pub use driver::{AvroReceiver, Jvm, RpcLoad, SparkSinkClient, driver, driver_in};
+pub use driver::{AvroReceiver, Jvm, RpcLoad, SparkSinkClient, driver, driver_in, program};
 pub use flume::{Flume, Version};
 pub use hdfs::{Hdfs, site};
 pub use kerberos::Kerberos;

@@ -137,6 +137,11 @@ impl Peer {
         kill(self.pid, Signal::SIGSTOP).unwrap();
     }
 
+    /// Sends it SIGTERM.
+    pub fn ask_to_end(&self) {
+        kill(self.pid, Signal::SIGTERM).unwrap();
+    }
+
     /// Lets it go on.
     pub fn thaw(&self) {
         kill(self.pid, Signal::SIGCONT).unwrap();
