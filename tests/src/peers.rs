@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::demo::{Counts, find_table};
 use crate::waiting::PATIENCE;
-use crate::{Process, until_true};
+use crate::{Ended, Process, until_true};
 
 /// An agent `a1` of ours. Its directory stays as long as this value, whether it runs or not.
 #[derive(Debug)]
@@ -96,6 +96,11 @@ impl OurAgent {
         let process = self.process.take().expect("it runs");
         process.signal(Signal::SIGKILL);
         process.ended();
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> Ended {
+        self.process.take().expect("it runs").ended()
     }
 
     /// Asks it to end; it must do so well.

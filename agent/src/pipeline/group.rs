@@ -72,6 +72,19 @@ impl Assembly<'_> {
         if stays {
             return Ok(Stage::Kept(definition.clone()));
         }
+        // What the group says of a sink that it has to do without is said of nobody.
+        let options = match members.len() < group.sinks.len() {
+            true => {
+                let runs = |name: &str| members.iter().any(|member| &*member.name == name);
+                let idle: Vec<String> =
+                    group.sinks.iter().filter(|name| !runs(name)).map(|name| format!("priority.{name}")).collect();
+                let mut processor = group.processor.clone();
+                processor.settings.retain(|setting| !idle.contains(&setting.key));
+                let place = processor.type_place.strip_suffix(".type").unwrap_or(&processor.type_place);
+                Options::parse(place, spec.options, &[], processor.settings.into_iter())?.0
+            }
+            false => options,
+        };
         let full_name = self.full_name("sinkgroup", &group.name);
         let name: Arc<str> = group.name.as_str().into();
         let status = ComponentStatus::new("sinkgroup", Arc::clone(&name), spec.name.into());

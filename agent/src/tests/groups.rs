@@ -103,6 +103,19 @@ async fn a_sink_that_hands_out_batches_itself_is_left_out_of_its_group() {
 }
 
 #[tokio::test]
+async fn the_priority_of_a_sink_that_is_left_out_is_no_reason_to_refuse_its_group() {
+    let (first, second) = (Probe::new("prior_first", []), Probe::new("prior_second", []));
+    let processor = "a1.sinkgroups.g1.processor.type = failover
+                     a1.sinkgroups.g1.processor.priority.k1 = 5
+                     a1.sinkgroups.g1.processor.priority.k2 = 9
+                     a1.sinks.k2.type = file_roll";
+    let agent = start(&grouped([&first, &second], processor)).await;
+    refused(&agent, "a1.sinks.k2.sink.directory: missing");
+    first.until_delivered(500).await;
+    agent.unwrap().stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_group_restarts_when_one_of_its_sinks_changes_and_not_otherwise() {
     let (first, second) = (Probe::new("regroup_first", []), Probe::new("regroup_second", []));
     let dir = tempfile::tempdir().unwrap();

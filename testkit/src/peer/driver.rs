@@ -85,7 +85,8 @@ pub fn driver_in(jvm: Jvm, driver: &str, class_path: ClassPath, dir: &Path, argu
 #[track_caller]
 pub fn program(main: &str, class_path: ClassPath, dir: &Path, arguments: &[&str]) -> Peer {
     let mut command = java(Jvm::QuickStart, dir, &class_path.jars(), main);
-    command.args(arguments);
+    // Before Java 18 files are in the characters of the terminal.
+    command.env("JDK_JAVA_OPTIONS", "-Dfile.encoding=UTF-8").args(arguments);
     Peer::start("program", dir, &command)
 }
 

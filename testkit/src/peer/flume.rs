@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Instant;
 
+use nix::sys::signal::Signal;
+
 use super::classpath::ClassPath;
 use super::driver::{Jvm, java};
 use super::place::Place;
@@ -94,7 +96,7 @@ impl Flume {
         Self::with(version, Launch { jvm: Jvm::Steady, monitored: true, ..Launch::PLAIN }, properties)
     }
 
-    /// As [`Self::monitored_agent`]; it looks every second whether its properties have changed.
+    /// As [`Self::monitored_agent`]; it looks every second whether its properties have changed, and logs that it looks.
     #[track_caller]
     pub fn reloading_agent(version: Version, properties: impl Fn(&mut Place) -> String) -> Self {
         Self::with(version, Launch { monitored: true, reloads: true, ..Launch::PLAIN }, properties)
@@ -146,6 +148,9 @@ impl Flume {
             let port = self.place.chosen_port("monitoring");
             options.push_str(&format!(" -Dflume.monitoring.type=http -Dflume.monitoring.port={port}"));
         }
+        if reloads {
+            options.push_str(" -Dorg.slf4j.simpleLogger.log.org.apache.flume.node.FileConfigurationSource=debug");
+        }
         if !options.is_empty() {
             // Where Java looks for what belongs before the class.
             command.env("JDK_JAVA_OPTIONS", options);
@@ -188,11 +193,11 @@ impl Flume {
         self.peer.as_ref().map(Peer::log_tail).unwrap_or_default()
     }
 
-    /// Sends it SIGTERM; it must end by this exit code.
+    /// Sends it this signal, by which it must end, with this exit code.
     #[track_caller]
-    pub fn ends_when_asked_with(&mut self, code: i32) {
+    pub fn ends_by(&mut self, signal: Signal, code: i32) {
         let peer = self.peer.take().expect("it runs");
-        peer.ask_to_end();
+        peer.signal(signal);
         peer.ends_with(code);
     }
 

@@ -137,9 +137,9 @@ impl Peer {
         kill(self.pid, Signal::SIGSTOP).unwrap();
     }
 
-    /// Sends it SIGTERM.
-    pub fn ask_to_end(&self) {
-        kill(self.pid, Signal::SIGTERM).unwrap();
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid, signal).unwrap();
     }
 
     /// Lets it go on.
