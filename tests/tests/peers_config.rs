@@ -43,7 +43,7 @@ fn odd_properties_are_read_as_by_the_real_one_but_for_what_is_listed() {
         exact_agent(place, &sources)
             + VARIABLES
             + "a1.sources.runknown.batchsise = 2\na1.sources.rghost.type = seq\na1.channels.cbad.capacity = lots\n\
-               a1.channels.cbad.transactionCapacity = 10\n\
+               a1.channels.cbad.transactionCapacity = 100\n\
                a1.sinks.klog.type = logger\na1.sinks.klog.maxBytesToLog = 18\n"
     });
     let [ours, theirs] = both.brought("same", 1, 1);
@@ -123,15 +123,18 @@ fn a_variable_that_cannot_be_replaced_refuses_all_of_the_real_one_and_its_own_ke
     let round = "v.a = ${v.a}${v.b}\nv.b = ${v.a}${v.b}\na1.sinks.k1.sink.batchSize = ${v.a}\n";
     let cases = [
         (round, "Infinite loop in property interpolation of", "its variables refer to themselves: v.a → v.a"),
-        ("a1.sinks.k1.sink.batchSize = ${date:fffQQb}\n", "Invalid date format: [fffQQb]", "the date pattern \"fffQQb\""),
+        (
+            "a1.sinks.k1.sink.batchSize = ${date:fffQQb}\n",
+            "Invalid date format: [fffQQb]",
+            "the date pattern \"fffQQb\"",
+        ),
     ];
     for (more, refused, told) in cases {
         let place = Place::default();
         let file = place.path("flume.properties");
         fs::write(&file, path(&place, more)).unwrap();
         let arguments = ["--name", "a1", "--no-reload-conf", "--conf-file", file.to_str().unwrap()];
-        let mut flume =
-            program("org.apache.flume.node.Application", ClassPath::Flume111, place.dir(), &arguments);
+        let mut flume = program("org.apache.flume.node.Application", ClassPath::Flume111, place.dir(), &arguments);
         flume.until_log(refused);
         flume.succeeds();
         let theirs = written(&place);
