@@ -17,28 +17,28 @@ fn path() -> String {
 /// What Flume's log says of an agent that has nothing to do.
 const NOTHING: &str = "Starting new configuration:{ sourceRunners:{} sinkRunners:{} channels:{} }";
 
+/// The exit codes of both for this text, ours first; ours must say `told`, the real one must find nothing to do.
+#[track_caller]
+fn codes(text: &str, told: &str) -> [Option<i32>; 2] {
+    let mut theirs = Flume::agent(Version::V1_11, |_| text.to_owned());
+    theirs.peer().until_log("No configuration found for this host:a1");
+    theirs.peer().until_log(NOTHING);
+    let place = Place::default();
+    let file = place.path("flume.properties");
+    std::fs::write(&file, text).unwrap();
+    let ours = Process::start(["agent", "-n", "a1", "-f", file.to_str().unwrap()]).ended();
+    assert!(ours.lines_with(told).count() > 0, "{:#?}", ours.log);
+    [ours.code, theirs.peer().has_ended().then_some(0)]
+}
+
 #[test]
 fn an_agent_that_the_file_has_not_or_that_cannot_run_idles_in_the_real_one_and_ends_with_78_here() {
-    let of_another = path().replace("a1.", "b1.");
-    let without_types = path().replace(".type = ", ".typ = ");
-    let cases = [
-        ("agent-name", of_another, "No configuration found for this host:a1", "no agent named \"a1\"; there are b1"),
-        ("exit-code-of-bad-file", without_types, "No configuration found for this host:a1", "a1.sources.r1.typ"),
-    ];
-    for (id, text, logged, told) in cases {
-        let mut theirs = Flume::agent(Version::V1_11, |_| text.clone());
-        theirs.peer().until_log(logged);
-        theirs.peer().until_log(NOTHING);
-        let place = Place::default();
-        let file = place.path("flume.properties");
-        std::fs::write(&file, &text).unwrap();
-        let ours = Process::start(["agent", "-n", "a1", "-f", file.to_str().unwrap()]).ended();
-        assert!(ours.lines_with(told).count() > 0, "{:#?}", ours.log);
-        let ours = ours.code;
-        let theirs = theirs.peer().has_ended().then_some(0);
-        assert_eq!((ours, theirs), (Some(78), None));
-        differs(id, ours, theirs);
-    }
+    let [ours, theirs] = codes(&path().replace("a1.", "b1."), "no agent named \"a1\"; there are b1");
+    assert_eq!([ours, theirs], [Some(78), None]);
+    differs("agent-name", ours, theirs);
+    let [ours, theirs] = codes(&path().replace(".type = ", ".typ = "), "a1.sources.r1.typ");
+    assert_eq!([ours, theirs], [Some(78), None]);
+    differs("exit-code-of-bad-file", ours, theirs);
 }
 
 #[test]

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 
 use millstream_testkit::peer::{Flume, Place, Version, differs, free_port};
@@ -149,17 +148,56 @@ fn a_sink_of_a_group_that_hangs_holds_up_the_real_one_and_not_the_others_here() 
     let theirs = Flume::agent(Version::V1_11, |place| grouped(place, &ports[1], PATIENT, BALANCE));
     ours.process().until("agent is ready");
     let agents = [ours.port("http"), theirs.port("http")];
-    agents.iter().for_each(|port| post(*port, "one"));
-    // Both have said it to the one that does not answer.
-    let mut lines = hung.map(|listener| listener.accept().unwrap().0);
-    lines.iter_mut().for_each(|line: &mut TcpStream| assert_eq!(line.read(&mut [0]).unwrap(), 1));
-    agents.iter().for_each(|port| post(*port, "two"));
-    let arrived = || working.each_ref().map(|agent| written(agent.place(), "out"));
-    until_true("ours has delivered the other", || arrived()[0] == "two\n");
-    let [ours, theirs] = arrived();
-    assert_eq!(theirs, "");
+    let arrived = |index: usize| written(working[index].place(), "out").lines().count();
+    // Events until it is the turn of the one that does not answer: so many are behind it, or on their way to it.
+    let hang = |index: usize| {
+        hung[index].set_nonblocking(true).unwrap();
+        let (mut line, mut posted) = (None, 0);
+        loop {
+            post(agents[index], &posted.to_string());
+            posted += 1;
+            let mut hangs = false;
+            until_true("it goes somewhere", || {
+                line = line.take().or_else(|| hung[index].accept().ok().map(|(line, _): (TcpStream, _)| line));
+                hangs = line.as_ref().is_some_and(|line| {
+                    line.set_nonblocking(true).unwrap();
+                    line.peek(&mut [0]).is_ok()
+                });
+                hangs || arrived(index) == posted
+            });
+            if hangs {
+                return (line, posted);
+            }
+        }
+    };
+    let [(_ours, our_count), (line, their_count)] = [hang(0), hang(1)];
+    agents.iter().for_each(|port| post(*port, "last"));
+    until_true("ours has delivered the last one", || arrived(0) == our_count);
+    let [ours, theirs] = [arrived(0) == our_count, arrived(1) == their_count];
+    assert_eq!([ours, theirs], [true, false]);
     // What hung goes to the other one, too.
-    drop(lines);
-    until_true("all has arrived", || arrived() == ["two\none\n", "one\ntwo\n"]);
+    drop(line);
+    until_true("all has arrived", || arrived(1) == their_count + 1);
     differs("load-balance-at-once", ours, theirs);
+}
+
+#[test]
+fn keys_of_the_client_lead_the_sink_of_the_real_one_elsewhere_and_are_unknown_here() {
+    let elsewhere = [free_port(), free_port()];
+    let receivers = elsewhere.map(receiver);
+    let agent = |place: &mut Place, elsewhere: u16| {
+        let nobody = free_port();
+        let keys = format!("hosts = h9\nhosts.h9 = 127.0.0.1:{elsewhere}");
+        grouped(place, &[nobody], &keys, "processor.type = failover")
+    };
+    let ours = OurAgent::start(|place| agent(place, elsewhere[0]));
+    let theirs = Flume::agent(Version::V1_11, |place| agent(place, elsewhere[1]));
+    ours.process().until("a1.sinks.k0.hosts: unknown key");
+    [ours.port("http"), theirs.port("http")].iter().for_each(|port| post(*port, "one"));
+    ours.process().until("Connection refused");
+    let arrived = || receivers.each_ref().map(|agent| written(agent.place(), "out"));
+    until_true("Flume's has arrived", || arrived()[1] == "one\n");
+    let [ours, theirs] = arrived();
+    assert_eq!(ours, "");
+    differs("avro-sink-client-keys", ours, theirs);
 }
