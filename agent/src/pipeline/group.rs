@@ -81,7 +81,7 @@ impl Assembly<'_> {
                 let mut processor = group.processor.clone();
                 processor.settings.retain(|setting| !idle.contains(&setting.key));
                 let place = processor.type_place.strip_suffix(".type").unwrap_or(&processor.type_place);
-                Options::parse(place, spec.options, &[], processor.settings.into_iter())?.0
+                Options::parse(place, spec.options, &[], processor.settings)?.0
             }
             false => options,
         };
