@@ -59,7 +59,6 @@ impl Both {
         let ours = OurAgent::start_with(&MONITORED, properties);
         ours.process().until("agent is ready");
         theirs.peer().until_log("Starting new configuration:");
-        // It reads its file twice at first: once more where it begins to watch.
         Self { ours, theirs, read: 1 }
     }
 
