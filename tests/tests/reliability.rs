@@ -13,6 +13,7 @@ use millstream_testkit::Proxy;
 use millstream_tests::demo::spool;
 use millstream_tests::monitoring::{MONITORED, address, metrics};
 use millstream_tests::{Process, millstream};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -215,8 +216,101 @@ async fn store_on_failure_loses_nothing_while_the_collector_is_cut_off_or_killed
     assert!(twice <= (killed + 1) * BATCH, "{twice} lines more than once after {killed} kills");
 }
 
-/// What the collector's memory channel holds at most: lost with its process.
+/// What a memory channel of the examples holds at most: lost with its process.
 const IN_MEMORY: usize = 1000;
+/// More files than a memory channel has room for.
+const MANY: usize = 6;
+
+/// Feeds more than the edge's memory holds, and kills the edge when that is nearly full. How many events it knew by then to
+/// be lost.
+async fn kill_with_full_memory(level: &mut Level, edge: Process) -> usize {
+    (0..MANY).for_each(|_| level.feed());
+    let full = || metric(&edge, "CHANNEL.ram", "ChannelSize") > IN_MEMORY - BATCH;
+    level.until("the memory of the edge is full", full).await;
+    let counted = metric(&edge, "SINK.next", "EventWriteFail");
+    drop(edge);
+    counted
+}
+
+/// How many lines are missing once nothing comes any more.
+async fn missing(level: &Level, channels: &[(&Process, &str)]) -> usize {
+    let waits = |(agent, channel): &(&Process, &str)| metric(agent, channel, "ChannelSize") > 0;
+    let empty = || level.all_is_read() && !channels.iter().any(waits);
+    level.until("nothing waits", empty).await;
+    let missing = || level.files * LINES - level.written().len();
+    // What was sent and not answered for is on its way to a file.
+    let mut before = usize::MAX;
+    while std::mem::replace(&mut before, missing()) != before || !empty() {
+        tokio::time::sleep(AT_REST).await; // sleeps: between two looks, of which both must find the same
+    }
+    before
+}
+
+const AT_REST: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_store_on_failure_an_edge_that_is_killed_costs_no_more_than_its_memory() {
+    let mut level = Level::of("store-on-failure.properties").await;
+    let (edge, collector) = (level.agent("edge"), level.agent("collector"));
+    level.pass().await;
+    level.until_all_is_written().await;
+    // It answers nothing, and the edge waits for it. Then both are gone.
+    collector.signal(Signal::SIGSTOP);
+    kill_with_full_memory(&mut level, edge).await;
+    drop(collector);
+    let (edge, collector) = (level.agent("edge"), level.agent("collector"));
+    let channels = [(&edge, "CHANNEL.ram"), (&edge, "CHANNEL.spool"), (&collector, "CHANNEL.log")];
+    let missing = missing(&level, &channels).await;
+    assert!((1..=IN_MEMORY).contains(&missing), "{missing} lines are missing");
+    edge.stop().expect_code(0);
+    collector.stop().expect_code(0);
+    assert_eq!(level.audited("collector")["in"], level.written().len(), "and none is stored twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_best_effort_an_edge_that_is_killed_costs_no_more_than_its_memory() {
+    let mut level = Level::of("best-effort.properties").await;
+    // Without the link, which takes connections though nobody is behind it: what is sent into one is lost, and waits no more.
+    let properties = level.dir.path().join("flume.properties");
+    let text = fs::read_to_string(&properties).unwrap();
+    let port = text.lines().find_map(|line| line.strip_prefix("collector.sources.in.port = ")).unwrap();
+    let link = format!("next.port = {}", level.link.address.port());
+    fs::write(&properties, text.replace(&link, &format!("next.port = {port}"))).unwrap();
+    let (edge, collector) = (level.agent("edge"), level.agent("collector"));
+    level.pass().await;
+    level.until_all_is_written().await;
+    drop(collector);
+    let counted = kill_with_full_memory(&mut level, edge).await;
+    let (edge, collector) = (level.agent("edge"), level.agent("collector"));
+    let missing = missing(&level, &[(&edge, "CHANNEL.ram"), (&collector, "CHANNEL.ram")]).await;
+    let most = IN_MEMORY + counted + metric(&edge, "SINK.next", "EventWriteFail");
+    assert!((1..=most).contains(&missing), "{missing} lines are missing, {most} may be");
+    assert_eq!(level.more_than_once(), 0);
+    edge.stop().expect_code(0);
+    collector.stop().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_best_effort_a_collector_that_is_killed_costs_no_more_than_its_memory() {
+    let mut level = Level::of("best-effort.properties").await;
+    // Nobody empties it.
+    let properties = level.dir.path().join("flume.properties");
+    let text = fs::read_to_string(&properties).unwrap();
+    fs::write(&properties, text.replace("collector.sinks = files", "collector.sinks =")).unwrap();
+    let (edge, collector) = (level.agent("edge"), level.agent("collector"));
+    fs::write(&properties, text).unwrap();
+    (0..MANY).for_each(|_| level.feed());
+    let full = || metric(&collector, "CHANNEL.ram", "ChannelSize") > IN_MEMORY - BATCH;
+    level.until("the memory of the collector is full", full).await;
+    drop(collector);
+    let collector = level.agent("collector");
+    let missing = missing(&level, &[(&edge, "CHANNEL.ram"), (&collector, "CHANNEL.ram")]).await;
+    let most = IN_MEMORY + metric(&edge, "SINK.next", "EventWriteFail");
+    assert!((1..=most).contains(&missing), "{missing} lines are missing, {most} may be");
+    assert_eq!(level.more_than_once(), 0);
+    edge.stop().expect_code(0);
+    collector.stop().expect_code(0);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn best_effort_counts_what_cut_links_cost_and_a_kill_costs_no_more_than_the_memory_of_its_hop() {
