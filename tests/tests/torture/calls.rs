@@ -6,24 +6,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use millstream_testkit::Dice;
-use nix::libc::{EINTR, EIO, ENOSPC};
+use nix::libc::{EINTR, EIO, ENFILE, ENOSPC};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::report::Loop;
 use crate::rig::Rig;
 
-/// A write of half the bytes.
+/// A write or a read of half the bytes.
 const SHORT: i32 = 0;
 const FAULTS: &[(&str, &[i32])] = &[
     ("write", &[EIO, ENOSPC, SHORT, EINTR]),
-    ("pwrite", &[EIO, ENOSPC, SHORT, EINTR]),
     ("fdatasync", &[EIO, ENOSPC, EINTR]),
-    ("fsync", &[EIO, ENOSPC]),
+    ("fsync", &[EIO, ENOSPC, EINTR]),
     ("rename", &[EIO, ENOSPC]),
-    ("ftruncate", &[EIO, EINTR]),
+    ("ftruncate", &[EIO, ENOSPC, EINTR]),
     ("create", &[EIO, ENOSPC]),
     ("unlink", &[EIO]),
+    ("read", &[EIO, SHORT, EINTR]),
+    ("open", &[EIO, ENFILE]),
+    ("stat", &[EIO]),
+    ("mkdir", &[EIO, ENOSPC]),
+    ("list", &[EIO]),
 ];
 /// Events of one life: enough for a segment to be begun, and one to be removed.
 const WORK: u64 = 500;

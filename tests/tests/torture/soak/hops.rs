@@ -33,7 +33,7 @@ const LOOKS: u32 = 5;
 /// The first agent's sources for strangers.
 const STRANGE: [&str; 4] = ["r2", "r3", "r4", "r5"];
 /// What writes.
-const WRITES: &str = "write,pwrite,create";
+const WRITES: &str = "write,create";
 
 /// An agent's own directory, and how it is started.
 struct Hop {
