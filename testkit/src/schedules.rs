@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 /// A test that a seed makes different each time.
 ///
 /// `<NAME>_SEED=n` runs one seed alone, in the thread of the test; `<NAME>_SEEDS=n` runs that many. Otherwise the
-/// regressions run first, and then seeds from 0 on, shared over threads. The seed of a failure is printed.
+/// regressions run first, and then seeds from 0 on, shared over threads; with `SCHEDULES_FROM=n` those from n on, which nobody
+/// has tried. The seed of a failure is printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedules {
     /// Begins the names of the variables.
@@ -31,7 +32,8 @@ impl Schedules {
             return run(seed);
         }
         let count = number(&format!("{}_SEEDS", self.name)).unwrap_or(self.count);
-        let seeds: Vec<u64> = self.regressions.iter().copied().chain(0..count).collect();
+        let first = number("SCHEDULES_FROM").unwrap_or(0);
+        let seeds: Vec<u64> = self.regressions.iter().copied().chain(first..first + count).collect();
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let began = Instant::now();
         // Schedules wait for threads of their own much of the time.
