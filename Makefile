@@ -18,7 +18,7 @@ help:
 	@echo 'make demo    counts the words of what is put into demo/spool; Ctrl-C ends it (also: make demo MODE=push, make demo ARGS=--help)'
 	@echo 'make test    installs what is missing (as root, with apt-get), then runs every check and every test'
 	@echo 'make check   what to run before a commit: format, lints, rules of the house, quick tests'
-	@echo 'make torture breaks everything around an agent, for a quarter of an hour, and writes a report (less of it: make torture TORTURE=10, in percent)'
+	@echo 'make torture breaks everything around an agent, for three quarters of an hour, and writes a report (less of it: make torture TORTURE=10, in percent)'
 	@echo 'make soak    breaks everything around two agents, for an hour, and writes a report of what is lost and of what grows'
 	@echo 'make bench   measures whole runs; make bench-peers does so beside the real Flume'
 	@echo 'make dist    makes a tarball with the layout of Flume, and a Debian package, in target/dist'

@@ -20,7 +20,9 @@ fn a_full_disk_refuses_and_goes_on_by_itself_once_there_is_room() {
     };
     let wrappers = ["-Urm", "-m"].map(|spaces| ["unshare", spaces, "sh", "-c", script, &store]);
     let Some(wrapper) = wrappers.into_iter().find(works) else {
-        panic!("a file system of one's own is needed: allow user namespaces (kernel.unprivileged_userns_clone = 1), or be root");
+        panic!(
+            "a file system of one's own is needed: allow user namespaces (kernel.unprivileged_userns_clone = 1), or be root"
+        );
     };
     let agent = rig.start_with(rig.command(&wrapper));
     let filler = PathBuf::from(format!("/proc/{}/root{store}/filler", agent.id()));

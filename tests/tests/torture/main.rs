@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(clippy::disallowed_methods, reason = "what is renamed here need not survive anything")]
 
+mod bytes;
 mod calls;
 mod descriptors;
 mod directories;

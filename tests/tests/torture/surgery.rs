@@ -12,15 +12,15 @@ use crate::rig::Rig;
 const WAITING: u64 = 1_500;
 
 /// Segments of one of the two logs, ascending.
-fn segments(rig: &Rig, log: &str) -> Vec<PathBuf> {
-    let dir = rig.store("data/millstream").join(log);
+pub fn segments(data: &Path, log: &str) -> Vec<PathBuf> {
+    let dir = data.join("millstream").join(log);
     let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
     let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "log")).collect();
     files.sort();
     files
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap().path();
@@ -85,7 +85,7 @@ fn files_that_are_missing_old_exchanged_or_alien_cost_nothing_or_are_refused() {
         // Two segments under each other's names.
         let mut rig = Rig::new(seed);
         rig.fill(WAITING);
-        let log = segments(&rig, "log");
+        let log = segments(&rig.store("data"), "log");
         assert!(log.len() > 3, "{log:?}");
         let exchange = |rig: &Rig| {
             let aside = rig.path("aside");
@@ -102,10 +102,10 @@ fn files_that_are_missing_old_exchanged_or_alien_cost_nothing_or_are_refused() {
         // A segment of another channel in the place of one, and beside them.
         let mut other = Rig::new(seed ^ 1);
         other.fill(WAITING);
-        let alien = segments(&other, "log").swap_remove(1);
+        let alien = segments(&other.store("data"), "log").swap_remove(1);
         let mut rig = Rig::new(seed);
         rig.fill(WAITING);
-        let own = segments(&rig, "log").swap_remove(1);
+        let own = segments(&rig.store("data"), "log").swap_remove(1);
         let kept = rig.path("kept");
         fs::rename(&own, &kept).unwrap();
         fs::copy(&alien, &own).unwrap();
@@ -156,7 +156,10 @@ fn acks_that_are_newer_alien_or_under_another_name_cost_nothing_or_are_refused()
         // One of them beside those that are here, and one under another's name.
         let mut rig = Rig::new(seed);
         rig.fill(WAITING);
-        let (own, alien) = (segments(&rig, "acks").pop().unwrap(), segments(&other, "acks").pop().unwrap());
+        let (own, alien) = (
+            segments(&rig.store("data"), "acks").pop().unwrap(),
+            segments(&other.store("data"), "acks").pop().unwrap(),
+        );
         let beside = own.with_file_name("0000000077.log");
         let header = fs::read(&alien).unwrap();
         fs::write(&beside, header).unwrap();
@@ -180,7 +183,7 @@ fn a_missing_segment_and_a_damaged_record_cost_what_was_in_them_and_are_told_onc
         for missing in [true, false] {
             let mut rig = Rig::new(torture.seed.wrapping_add(round.into()));
             rig.fill(WAITING);
-            let log = segments(&rig, "log");
+            let log = segments(&rig.store("data"), "log");
             if missing {
                 fs::remove_file(&log[1]).unwrap();
             } else {
