@@ -2,7 +2,8 @@
 //!
 //! # Delivery
 //! A take that one member fails to deliver goes to the next one at once. As many takes are open as all members take
-//! together, so a slow one does not hold up the others; the order of events over the group is not kept.
+//! together, and one that is at work as far as it can is passed over, so a slow one, or one that hangs, does not hold up the
+//! others; the order of events over the group is not kept.
 //!
 //! # Source
 //! `org.apache.flume.sink.LoadBalancingSinkProcessor` (Flume 1.11). Different on purpose: several takes are open; with
@@ -66,6 +67,8 @@ impl LoadBalance {
             shuffle(&mut order, head as u64);
         }
         order.retain(|index| !self.backoff || self.members.is_live(*index));
+        // One that is at work, or hangs, has its turn when nobody is idle.
+        order.sort_by_key(|index| !self.members.has_room(*index));
         order
     }
 
@@ -141,6 +144,38 @@ mod tests {
             group.deliver(one("x")).await.unwrap();
         }
         assert_eq!(log.taken(), "accacc", "without backoff it is tried every time");
+    }
+
+    struct Hung;
+
+    impl Sink for Hung {
+        fn deliver(&mut self, _: Arc<[Batch]>) -> Fut<'static, Result<()>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_holds_what_it_was_given_and_nothing_else() {
+        let log = Log::default();
+        let (mut all, _) = members(&["a", "b"], &log);
+        all[1].sink = Box::new(Hung);
+        let mut group = (SPEC.build)(&options(OPTIONS, &[]).unwrap(), all).unwrap();
+        group.start(context());
+        group.deliver(one("x")).await.unwrap();
+        let mut held = group.deliver(one("held"));
+        assert!(is_pending(&mut held).await);
+        for _ in 0..10 {
+            group.deliver(one("x")).await.unwrap();
+        }
+        assert_eq!(log.taken(), "aaaaaaaaaaa");
+        drop(held);
+        let mut held = group.deliver(one("its turn again"));
+        let mut next = group.deliver(one("x"));
+        assert!(is_pending(&mut held).await ^ is_pending(&mut next).await);
+    }
+
+    async fn is_pending(delivery: &mut Fut<'static, Result<()>>) -> bool {
+        std::future::poll_fn(|cx| std::task::Poll::Ready(delivery.as_mut().poll(cx).is_pending())).await
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The sinks of a group, and which of them are held back after a failure.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millstream_core::{Batch, Error, Member, MetricName, Result, Sink, SinkContext, State};
@@ -16,7 +17,12 @@ struct Slot {
     status: Arc<millstream_core::ComponentStatus>,
     sink: Mutex<Box<dyn Sink>>,
     penalty: Mutex<Option<Penalty>>,
+    /// Deliveries that have begun and not ended.
+    open: AtomicUsize,
 }
+
+/// Counts a delivery as long as it lives.
+struct Open<'a>(&'a AtomicUsize);
 
 /// Of a member that failed.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +39,14 @@ impl Members {
     pub(super) fn new(members: Vec<Member>) -> Self {
         let slot = |member: Member| {
             let Member { name, sink, batch_size, status } = member;
-            Slot { name, batch_size, status, sink: Mutex::new(sink), penalty: Mutex::new(None) }
+            Slot {
+                name,
+                batch_size,
+                status,
+                sink: Mutex::new(sink),
+                penalty: Mutex::new(None),
+                open: AtomicUsize::new(0),
+            }
         };
         Self(members.into_iter().map(slot).collect())
     }
@@ -60,6 +73,11 @@ impl Members {
     /// How many deliveries the member takes at once.
     pub(super) fn most_open(&self, index: usize) -> usize {
         self.0[index].sink.lock().most_open().max(1)
+    }
+
+    /// Whether it takes a further delivery at once.
+    pub(super) fn has_room(&self, index: usize) -> bool {
+        self.0[index].open.load(Ordering::Relaxed) < self.most_open(index)
     }
 
     pub(super) fn start(&self, cx: &SinkContext) {
@@ -92,7 +110,7 @@ impl Members {
         slot.status.count(full, 1);
         slot.status.count(MetricName::EventDrainAttemptCount, events as u64);
         slot.status.see(&batches);
-        let began = Instant::now();
+        let (began, _open) = (Instant::now(), Open::of(&slot.open));
         let delivery = slot.sink.lock().deliver(batches);
         let outcome = delivery.await;
         match &outcome {
@@ -136,6 +154,21 @@ impl Slot {
     }
 }
 
+// === impl Open ===
+
+impl<'a> Open<'a> {
+    fn of(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// After the first failure, as in Flume.
 const FIRST_PENALTY: Duration = Duration::from_secs(2);
 const MOST_DOUBLINGS: u32 = 16;
@@ -175,7 +208,7 @@ pub(super) mod tests {
 
     impl Sink for Switched {
         fn deliver(&mut self, batches: Arc<[Batch]>) -> Fut<'static, Result<()>> {
-            let outcome = if self.broken.load(std::sync::atomic::Ordering::SeqCst) {
+            let outcome = if self.broken.load(Ordering::SeqCst) {
                 Err(Error::net("deliver to", &self.name, std::io::ErrorKind::ConnectionRefused.into()))
             } else {
                 let bodies = batches.iter().flat_map(Batch::iter);
