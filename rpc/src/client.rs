@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use crate::buffers::Buffers;
-use crate::transport::{Reading, Wrapping, Writing, hinted};
+use crate::transport::{Reading, Wrapping, Writing, address, hinted};
 
 /// Whom to call, and how long to wait.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Client {
     /// # Errors
     /// `Net`.
     pub async fn connect(settings: &ClientSettings) -> Result<Self> {
-        let address = format!("{}:{}", settings.host, settings.port);
+        let address = address(&settings.host, settings.port);
         let connected = settings.wrapping.connect(&settings.host, settings.port, settings.connect_timeout).await;
         let (reading, writing) = connected.map_err(|error| Error::net("connect", &address, error))?;
         Ok(Self {

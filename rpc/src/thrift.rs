@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::transport::{Reading, Wrapping, Writing};
+use crate::transport::{Reading, Wrapping, Writing, address};
 
 /// Whom to call, and how long to wait.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 impl ThriftSettings {
     /// `host:port`.
     pub fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        address(&self.host, self.port)
     }
 }
 

@@ -94,6 +94,11 @@ impl Wrapping<TlsConnector> {
     }
 }
 
+/// `host:port`; an IPv6 address in brackets.
+pub(crate) fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// The error, and what may be wrong.
 pub(crate) fn hinted(error: &io::Error, hint: &str) -> io::Error {
     io::Error::new(error.kind(), format!("{error}; {hint}"))

@@ -45,6 +45,8 @@ struct State {
     calls: Vec<SentCall>,
     refuse: usize,
     silent: usize,
+    /// Until it refuses everything.
+    takes: Option<usize>,
 }
 
 // === impl AvroPeer ===
@@ -89,6 +91,11 @@ impl AvroPeer {
     /// Answers FAILED to the next `count` calls, of which nothing is kept.
     pub fn refuse(&self, count: usize) {
         self.received.state.lock().refuse = count;
+    }
+
+    /// Takes so many calls, and answers FAILED to all that follow.
+    pub fn refuse_after(&self, calls: usize) {
+        self.received.state.lock().takes = Some(calls);
     }
 
     /// Keeps the events of the next `count` calls and never answers.
@@ -140,10 +147,11 @@ impl Service for Received {
         if self.own {
             introduce(&mut meta, false);
         }
-        let refused = state.refuse > 0;
+        let refused = state.refuse > 0 || state.takes == Some(0);
         let status = if refused { Status::Failed } else { Status::Ok };
         state.refuse = state.refuse.saturating_sub(1);
         if !refused {
+            state.takes = state.takes.map(|takes| takes - 1);
             state.calls.push(SentCall { bodies, names });
         }
         let silent = state.silent > 0;
