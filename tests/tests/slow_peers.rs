@@ -305,3 +305,34 @@ fn slow_calls_of_the_spark_sink_are_closed_and_good_ones_answered() {
     };
     attack.run();
 }
+
+#[test]
+fn trickling_http_heads_are_closed_and_counted_and_peers_that_say_nothing_only_closed() {
+    const SLOW: usize = 5;
+    /// What a head may take, and what a busy machine adds.
+    const HEAD: Duration = Duration::from_secs(60);
+    let agent = Agent::start(|port| source(port, "type = http\nbind = 127.0.0.1"));
+    let idle = |first: &[u8]| {
+        let mut peer = agent.connect();
+        peer.write_all(first).unwrap();
+        peer
+    };
+    let body = r#"[{"body":"good"}]"#;
+    let good = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut open = vec![idle(b""), idle(good.as_bytes())];
+    open.extend((0..SLOW).map(|_| idle(b"POST / HTTP/1.1\r\nX: ")));
+    open.iter().for_each(|peer| peer.set_nonblocking(true).unwrap());
+    let begun = Instant::now();
+    while !open.is_empty() {
+        assert!(begun.elapsed() < HEAD, "{} peers are still connected", open.len());
+        // The slow ones are the last.
+        let slow = open.len().min(SLOW);
+        open.iter_mut().rev().take(slow).for_each(|peer| _ = peer.write(b"x"));
+        open.retain(|peer| !is_closed(peer));
+        // sleeps: being slow is what they do.
+        std::thread::sleep(TRICKLE);
+    }
+    let named = agent.process.lines_with("the head of a request came too slowly");
+    assert_eq!((named.len(), agent.counted("SOURCE.r1", "GenericProcessingFail")), (SLOW, SLOW as u64), "{named:?}");
+    agent.process.stop().expect_code(0);
+}

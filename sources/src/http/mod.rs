@@ -21,6 +21,7 @@
 
 mod blob;
 mod body;
+mod heard;
 #[cfg(test)]
 mod hostile;
 mod json;
@@ -52,6 +53,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::socket::{self, Stream, stored};
 use blob::Blob;
 use body::Bodies;
+use heard::Heard;
 
 /// The declaration.
 pub static SPEC: SourceSpec = SourceSpec {
@@ -180,10 +182,16 @@ fn tls_options(options: &Options) -> Result<Options> {
 
 impl Serving {
     async fn connection(self: Arc<Self>, stream: Box<dyn Stream>, peer: SocketAddr) -> Result<()> {
-        let mut stop = self.cx.stop.clone();
+        let (mut stop, heard) = (self.cx.stop.clone(), Heard::default());
+        let stream = heard.on(stream);
         let service = service_fn(|request| {
-            let serving = Arc::clone(&self);
-            async move { Ok::<_, std::convert::Infallible>(serving.answer(request, peer).await) }
+            let (serving, heard) = (Arc::clone(&self), heard.clone());
+            async move {
+                let answer = serving.answer(request, peer).await;
+                // With its body, which is read by now.
+                heard.forget();
+                Ok::<_, std::convert::Infallible>(answer)
+            }
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT).max_buf_size(HEAD_BYTES);
@@ -200,7 +208,11 @@ impl Serving {
         };
         match outcome {
             // A peer that has nothing to say for long is no failure.
-            Err(error) if error.is_timeout() => Ok(()),
+            Err(error) if error.is_timeout() && !heard.anything() => Ok(()),
+            Err(error) if error.is_timeout() => {
+                let problem = format!("the head of a request came too slowly, not within {} s", HEAD_WAIT.as_secs());
+                Err(Error::net("serve", peer, std::io::Error::other(problem)))
+            }
             outcome => outcome.map_err(|error| Error::net("serve", peer, std::io::Error::other(error))),
         }
     }
