@@ -1,4 +1,4 @@
-//! The signals that ask for an end, and the one that asks for another look at the configuration.
+//! The signals that ask for an end, the one that asks for another look at the configuration, and one that must not end it.
 
 use millstream_core::{Error, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,6 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Comes with a write beyond the largest file that the process may have (`ulimit -f`, `LimitFSIZE`): that write fails, and
+    /// says so.
+    _too_large: Signal,
 }
 
 /// SIGHUP.
@@ -17,7 +20,11 @@ pub(crate) struct Hangups(Signal);
 impl Signals {
     /// From now on they no longer end the process.
     pub(crate) fn listen() -> Result<Self> {
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            _too_large: listen(SignalKind::from_raw(SIGXFSZ))?,
+        })
     }
 
     /// The number of the next signal.
@@ -53,5 +60,6 @@ fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(|error| Error::io("listen for", "signals", error))
 }
 
+const SIGXFSZ: i32 = 25;
 const SIGINT: u8 = 2;
 const SIGTERM: u8 = 15;

@@ -1,4 +1,4 @@
-//! The same for Prometheus, as OpenMetrics text.
+//! The same for Prometheus, as OpenMetrics text, or as the plain text before it.
 //!
 //! | Name | Labels | |
 //! |---|---|---|
@@ -31,6 +31,29 @@ pub fn metrics(status: &Arc<Status>) -> Result<String, fmt::Error> {
     let mut written = String::new();
     text::encode(&mut written, &registry)?;
     Ok(written)
+}
+
+/// The same as the older text format (version 0.0.4) has it: there a family has the name of its samples, and nothing ends
+/// the text.
+///
+/// # Errors
+/// As [`metrics`].
+pub fn plain(status: &Arc<Status>) -> Result<String, fmt::Error> {
+    let text = metrics(status)?;
+    let counters: Vec<String> = text
+        .lines()
+        .filter_map(|line| Some(format!(" {} ", line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?)))
+        .collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let counter = counters.iter().find(|counter| line.starts_with('#') && line.contains(counter.as_str()));
+        match counter {
+            Some(counter) => plain.push_str(&line.replacen(counter, &format!(" {}_total ", counter.trim()), 1)),
+            None => plain.push_str(line),
+        }
+        plain.push('\n');
+    }
+    Ok(plain)
 }
 
 /// What is shown.
@@ -177,5 +200,15 @@ mod tests {
             assert!(text.lines().any(|written| written == line), "{line} is not in\n{text}");
         }
         assert!(!text.contains("append_batch_received_total{kind=\"receiver\""), "not counted there: {text}");
+        let plain = plain(&status).expect("written");
+        for line in [
+            "# HELP millstream_append_batch_received_total Flume's AppendBatchReceivedCount",
+            "# TYPE millstream_append_batch_received_total counter",
+            "millstream_append_batch_received_total{kind=\"source\",component=\"r\\\"1\",type=\"avro\"} 3",
+            "# TYPE millstream_component_state gauge",
+        ] {
+            assert!(plain.lines().any(|written| written == line), "{line} is not in\n{plain}");
+        }
+        assert_eq!((plain.lines().count(), plain.contains("# EOF")), (text.lines().count() - 1, false));
     }
 }

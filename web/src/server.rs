@@ -172,7 +172,8 @@ fn wanted(headers: &HeaderMap) -> Option<&'static str> {
 }
 
 fn openmetrics(status: &Arc<Status>, kind: &'static str) -> Answer {
-    match prometheus::metrics(status) {
+    let metrics = if kind == PROMETHEUS { prometheus::plain(status) } else { prometheus::metrics(status) };
+    match metrics {
         Ok(metrics) => with_type(StatusCode::OK, kind, metrics),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n")),
     }

@@ -296,7 +296,7 @@ impl<'a> Judging<'a> {
         }
         for setting in settings {
             self.types.insert(setting.place.clone(), spec.name.to_owned());
-            let (standing, reason) = match verdict(spec.options, setting) {
+            let (standing, reason) = match verdict(kind, spec.options, setting) {
                 Verdict::Other(standing, reason) => (standing, reason),
                 Verdict::Honoured(option) => {
                     let here = differing.at(option.key, &setting.value);
@@ -385,9 +385,10 @@ impl<'a> Judging<'a> {
 }
 
 /// What its option says of one setting of a component with these options.
-fn verdict<'o>(options: &'o [OptionSpec], setting: &Setting) -> Verdict<'o> {
+fn verdict<'o>(kind: &str, options: &'o [OptionSpec], setting: &Setting) -> Verdict<'o> {
     let Some(option) = options.iter().find(|option| option.is_called(&setting.key)) else {
-        let near = nearest(&setting.key, options.iter().map(|option| option.key).chain(COMMON_KEYS));
+        let near =
+            nearest(&setting.key, options.iter().map(|option| option.key).chain(common_keys(kind).iter().copied()));
         let reason = near.map_or("no effect".to_owned(), |near| format!("no effect; did you mean {near}?"));
         return Verdict::Other(Standing::Unknown, reason);
     };
@@ -459,5 +460,11 @@ fn split_place<'m>(message: &'m str, places: &BTreeSet<String>) -> Option<(&'m s
 
 /// How a key is told that nobody knows.
 const UNKNOWN: &str = "unknown key, ignored; ";
-/// What every source or sink may be given, besides its own options.
-const COMMON_KEYS: [&str; 4] = ["channels", "channel", "interceptors", "selector.type"];
+/// What every component of a kind may be given, besides its own options.
+fn common_keys(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "source" => &["channels", "interceptors", "selector.type"],
+        "sink" => &["channel"],
+        _ => &[],
+    }
+}

@@ -290,5 +290,5 @@ const TAKE_BYTES: u64 = 8 << 20;
 const OPEN_BYTES: u64 = 16 << 20;
 /// While deliveries keep failing, how often that is told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// However short a channel's keep-alive is, an empty one does not keep a core busy.
-const LEAST_REST: Duration = Duration::from_millis(10);
+/// However short a channel's keep-alive is, an empty one does not keep a core busy. Flume waits 1 to 5 s.
+const LEAST_REST: Duration = Duration::from_millis(100);
