@@ -81,6 +81,9 @@ impl RunningAgent {
             Err(_) => Err(Error::Stopped { what: "the runtime".into() }),
         })?;
         let changes = self.apply(pipeline).await;
+        if changes.is_empty() {
+            return Ok(changes);
+        }
         tracing::info!(
             started = changes.started.join(" "),
             removed = changes.removed.join(" "),
