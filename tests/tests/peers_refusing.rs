@@ -36,6 +36,7 @@ fn what_only_one_of_the_two_takes_is_told_by_the_other() {
         let spread = |by: &str| format!("type = exec\ncommand = echo spread\nselector.type = {by}\n");
         let sources = [
             ("wide", spool(place, "wide", &wide, "inputCharset = UTF-16BE\n")),
+            ("latin", spool(place, "latin", "grün\n".as_bytes(), "deserializer.outputCharset = ISO-8859-1\n")),
             ("clusters", spool(place, "clusters", b"included\n", "includePattern = \\\\X{4}\n")),
             ("begins", intercepted("ab\\nba\\n", "type = regex_filter\nregex = \\\\Ga\n")),
             ("weeks", intercepted("2014-W09-6T10:11+0000\\n", WEEKS)),
@@ -54,6 +55,9 @@ fn what_only_one_of_the_two_takes_is_told_by_the_other() {
     let [ours, theirs] = both.brings("wide", &[], &["| wide ü"]);
     both.ours.process().until("a1.sources.rwide.inputCharset: expected UTF-8, US-ASCII, ISO-8859-1 or another charset");
     differs("spooldir-charsets", ours, theirs);
+    let [ours, theirs] = both.brings("latin", &[], &[r"| gr\xFCn"]);
+    both.ours.process().until("a1.sources.rlatin.deserializer.outputCharset: expected");
+    differs("spooldir-output-charset", ours, theirs);
     let [ours, theirs] = both.brings("clusters", &[], &["| included"]);
     both.ours.process().until(r#"a1.sources.rclusters.includePattern: expected a regular expression as Java has them"#);
     differs("source-patterns", ours, theirs);
