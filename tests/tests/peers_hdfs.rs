@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use millstream_testkit::peer::{Flume, Place, Version};
+use millstream_testkit::peer::{Flume, Place, Version, differs};
 use millstream_tests::peers::OurAgent;
 use millstream_tests::until_true;
 
@@ -77,6 +77,29 @@ fn side_by_side(lines: &str, sink: &str, count: usize, plain: fn(&[u8]) -> Vec<u
     let (ours, theirs) = (read(ours.place()), read(theirs.place()));
     assert_eq!(ours, theirs, "ours is left, Flume's is right");
     ours
+}
+
+#[test]
+fn with_few_files_open_the_events_of_a_transaction_are_in_fewer_files_than_flumes() {
+    const FEW: &str = "hdfs.maxOpenFiles = 2\nhdfs.rollInterval = 0\nhdfs.rollSize = 0\nhdfs.rollCount = 0\nhdfs.idleTimeout = 1\n\
+                       hdfs.fileType = DataStream\nserializer = text\n";
+    let lines: String =
+        ["A", "B", "C"].iter().cycle().take(6).map(|level| format!("1393677347250 {level} h x\n")).collect();
+    let mut ours = OurAgent::start(|place| agent(place, &lines, FEW));
+    let mut theirs = Flume::agent(Version::V1_11WithHdfsSink, |place| agent(place, &lines, FEW));
+    let written = |place: &Place| files(&place.path("out"));
+    let counts = |place: &Place| written(place).values().map(Vec::len).collect::<Vec<_>>();
+    let settled = |place: &Place| {
+        let files = written(place);
+        let bytes: usize = files.values().flatten().map(Vec::len).sum();
+        bytes == lines.len() && files.keys().all(|name| !name.ends_with(".tmp"))
+    };
+    until_true("both have completed every file", || settled(ours.place()) && settled(theirs.place()));
+    ours.stop();
+    theirs.stop();
+    let [ours, theirs] = [counts(ours.place()), counts(theirs.place())];
+    assert_eq!((&*ours, &*theirs), (&[1, 1, 1][..], &[2, 2, 2][..]));
+    differs("hdfs-max-open-files", ours, theirs);
 }
 
 /// What a program makes of `content` on its standard input.
