@@ -15,6 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Status of thousands of components.
 const MOST_ANSWER_BYTES: usize = 16 << 20;
 
+/// Where an agent's monitoring listens, as it is written on a command line.
+///
+/// # Errors
+/// It is no `HOST:PORT`.
+pub(crate) fn host_port(text: &str) -> std::result::Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, as in 127.0.0.1:41414".to_owned()),
+    }
+}
+
 /// Sends a `GET` and waits, 10 s at most, for the head of the answer; its body may go on.
 ///
 /// # Errors
@@ -28,7 +40,12 @@ pub(crate) async fn get(address: &str, path: &str) -> Result<Response<Incoming>>
     }
     let told = whole(address, response).await.unwrap_or_default();
     let told = String::from_utf8_lossy(&told);
-    let problem = format!("expected the monitoring of an agent, got {code}: {}", told.trim_end());
+    let told = told.trim_end();
+    // The agent is right; what it was asked for is not.
+    let problem = match code == StatusCode::NOT_FOUND && told.contains("component=") {
+        true => told.to_owned(),
+        false => format!("expected the monitoring of an agent, got {code}: {told}"),
+    };
     Err(Error::corrupt(format!("{address}{path}"), problem))
 }
 

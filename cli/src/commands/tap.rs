@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     /// sink.NAME where several have the same. Without it, the agent names them all.
     component: Option<String>,
     /// Where the agent's monitoring listens (-Dflume.monitoring.type=http), on this machine.
-    #[arg(long, default_value = "127.0.0.1:41414", value_name = "HOST:PORT")]
+    #[arg(long, default_value = "127.0.0.1:41414", value_name = "HOST:PORT", value_parser = ask::host_port)]
     at: String,
     /// Ends after so many events; without it, with Ctrl-C or the component.
     #[arg(long, value_name = "EVENTS")]

@@ -12,7 +12,7 @@ use crate::{ask, exit};
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Where the agent's monitoring listens (-Dflume.monitoring.type=http).
-    #[arg(default_value = "127.0.0.1:41414", value_name = "HOST:PORT")]
+    #[arg(default_value = "127.0.0.1:41414", value_name = "HOST:PORT", value_parser = ask::host_port)]
     address: String,
 }
 
