@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use millstream_core::{Error, Result};
 
+use crate::failpoint;
+
 /// A file system, or a test's picture of one.
 pub trait Disk: Send + Sync + Debug {
     /// Makes a new file for writing; fails when it exists.
@@ -20,8 +22,31 @@ pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
     /// File names in a directory, in no order.
     fn list(&self, dir: &Path) -> Result<Vec<String>>;
-    /// Makes a directory and those above it.
-    fn create_dir_all(&self, dir: &Path) -> Result<()>;
+    /// Makes a directory in one that is there; whether it was not there before. Durable after [`Self::sync_dir`] of the one
+    /// above it.
+    fn create_dir(&self, dir: &Path) -> Result<bool>;
+    /// Makes a directory, and those that are missing above it, so that they survive a power cut.
+    ///
+    /// A directory lives in the one above it, which is synced before anything is made inside. So a process that is killed
+    /// here leaves at most its last one unsynced, which is the last one that is there: that is made good by syncing the
+    /// directory above it too.
+    fn create_dir_all(&self, dir: &Path) -> Result<()> {
+        let Some(above) = dir.parent() else { return Ok(()) };
+        let is_new = match self.create_dir(dir) {
+            Err(Error::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
+                self.create_dir_all(above)?;
+                self.create_dir(dir)?
+            }
+            made => made?,
+        };
+        failpoint::hit("disk.directory-made")?;
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match self.sync_dir(above) {
+            // Whoever made it saw to that: this process may not even look there.
+            Err(Error::Io { error, .. }) if !is_new && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
+    }
     /// Renames a file over whatever has the new name; durable after [`Self::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
     /// Removes a file; durable after [`Self::sync_dir`].
@@ -68,8 +93,11 @@ pub fn atomic_write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> 
     let _ = disk.remove(&temporary);
     let mut file = disk.create(&temporary)?;
     file.write_at(0, &[Bytes::copy_from_slice(content)])?;
+    failpoint::hit("disk.file-written")?;
     file.sync_data()?;
+    failpoint::hit("disk.file-synced")?;
     disk.rename(&temporary, path)?;
+    failpoint::hit("disk.file-renamed")?;
     disk.sync_dir(dir)
 }
 
@@ -98,8 +126,12 @@ impl Disk for SystemDisk {
         Ok(names)
     }
 
-    fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        std::fs::create_dir_all(dir).map_err(|error| failed("create directory", dir, error))
+    fn create_dir(&self, dir: &Path) -> Result<bool> {
+        match std::fs::create_dir(dir) {
+            Ok(()) => Ok(true),
+            Err(_) if dir.is_dir() => Ok(false),
+            Err(error) => Err(failed("create directory", dir, error)),
+        }
     }
 
     #[allow(clippy::disallowed_methods, reason = "this is the method that callers are sent to")]
@@ -236,6 +268,23 @@ mod tests {
         SystemDisk.remove(&path).unwrap();
         let told = file.sync_data().unwrap_err().to_string();
         assert!(told.contains("f: the file was deleted"), "{told}");
+    }
+
+    #[test]
+    fn a_directory_is_made_with_those_above_it_unless_a_file_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("a/b/c");
+        SystemDisk.create_dir_all(&made).unwrap();
+        SystemDisk.create_dir_all(&made).unwrap();
+        assert!(made.is_dir());
+        std::fs::write(made.join("f"), "").unwrap();
+        let told = SystemDisk.create_dir_all(&made.join("f")).unwrap_err().to_string();
+        assert!(told.starts_with("create directory") && told.contains("c/f: "), "{told}");
+        let below = SystemDisk.create_dir_all(&made.join("f/d")).unwrap_err().to_string();
+        assert!(below.contains("c/f/d: Not a directory"), "{below}");
+        // What has none above it is there.
+        SystemDisk.create_dir_all(Path::new("/")).unwrap();
+        SystemDisk.create_dir_all(Path::new("")).unwrap();
     }
 
     #[test]

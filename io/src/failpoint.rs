@@ -1,8 +1,9 @@
 //! Named points at which tests kill or fail the process. In release builds they are nothing.
 //!
 //! `MILLSTREAM_FAILPOINT=name=abort` ends the process at the first hit of `name` as `kill -9` would, `name=abort@3` at the
-//! third, `name=error` makes every hit an error. `MILLSTREAM_FAILPOINT_TRACE=path` appends every hit to a file or pipe,
-//! one line each: how a test learns in which phase the process is.
+//! third; `name=error` makes every hit an error, `name=error@3` the third one alone, `name=full` one that says that the disk
+//! is full. Several are separated by commas. `MILLSTREAM_FAILPOINT_TRACE=path` appends every hit to a file or pipe, one line
+//! each: how a test learns in which phase the process is.
 
 /// Passes the point `name`.
 ///
@@ -29,11 +30,16 @@ mod armed {
 
     /// What the environment asked for, read once: the environment of a process does not change.
     struct Plan {
-        point: String,
-        action: String,
-        at_hit: u64,
+        asked: Vec<Asked>,
         trace: Option<File>,
         hits: HashMap<&'static str, u64>,
+    }
+
+    struct Asked {
+        point: String,
+        action: String,
+        /// At which hit alone.
+        at_hit: Option<u64>,
     }
 
     static PLAN: OnceLock<Option<Mutex<Plan>>> = OnceLock::new();
@@ -49,12 +55,15 @@ mod armed {
             // A reader that left is the test's business.
             let _ = trace.write_all(format!("{name}\n").as_bytes());
         }
-        if plan.point != name {
+        let Some(asked) =
+            plan.asked.iter().find(|asked| asked.point == name && asked.at_hit.is_none_or(|at| at == hits))
+        else {
             return Ok(());
-        }
-        match plan.action.as_str() {
-            "abort" if hits == plan.at_hit => std::process::abort(),
+        };
+        match asked.action.as_str() {
+            "abort" => std::process::abort(),
             "error" => Err(Error::io("pass", "failpoint", std::io::Error::other(name))),
+            "full" => Err(Error::DiskFull { path: "failpoint".into(), wanted_bytes: 0, free_bytes: 0 }),
             _ => Ok(()),
         }
     }
@@ -66,15 +75,13 @@ mod armed {
             return None;
         }
         let asked = asked.unwrap_or_default();
-        let (point, action) = asked.split_once('=').unwrap_or((&asked, ""));
-        let (action, at_hit) = action.split_once('@').unwrap_or((action, "1"));
+        let one = |asked: &str| {
+            let (point, action) = asked.split_once('=').unwrap_or((asked, ""));
+            let (action, at_hit) = action.split_once('@').unwrap_or((action, ""));
+            Asked { point: point.to_owned(), action: action.to_owned(), at_hit: at_hit.parse().ok() }
+        };
+        let asked = asked.split(',').map(one).collect();
         let trace = trace.and_then(|path| OpenOptions::new().create(true).append(true).open(path).ok());
-        Some(Mutex::new(Plan {
-            point: point.to_owned(),
-            action: action.to_owned(),
-            at_hit: at_hit.parse().unwrap_or(1),
-            trace,
-            hits: HashMap::new(),
-        }))
+        Some(Mutex::new(Plan { asked, trace, hits: HashMap::new() }))
     }
 }

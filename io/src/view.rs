@@ -147,9 +147,8 @@ impl Disk for ViewDisk {
         Ok(names.into_iter().collect())
     }
 
-    fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        self.0.lock().dirs.insert(dir.to_owned());
-        Ok(())
+    fn create_dir(&self, dir: &Path) -> Result<bool> {
+        Ok(!dir.is_dir() && self.0.lock().dirs.insert(dir.to_owned()))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -108,6 +108,7 @@ impl Journal {
             queue: Mutex::new(queue),
             wake: Condvar::new(),
             segments: Mutex::new(segments),
+            aside: Mutex::new(()),
             counters,
         });
         let writer = Writer::new(Arc::clone(&shared), file, current, end);

@@ -8,6 +8,9 @@
 //! # Delivery
 //! A record whose [`Durability::Synced`] append was reported well is delivered by every later opening, in order, once.
 //!
+//! What each step relies on of the disk, and at which failpoints tests end the process, stands in `docs/formats/journal.md` under
+//! "Step by step".
+//!
 //! # Failure
 //! - A full disk refuses appends with [`millstream_core::Error::DiskFull`] and goes on by itself.
 //! - After any other failed write, and after every failed sync, appends are refused until the user calls

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use millstream_core::{Error, Result};
-use millstream_io::{Disk, DiskFile};
+use millstream_io::{Disk, DiskFile, failpoint};
 
 use crate::counters::{Counters, add};
 use crate::format::{DATA_START, HEAD_LEN, HEADER_LEN, Head, Header, SNAPSHOT, Seed, VOID};
@@ -91,6 +91,8 @@ pub(crate) struct Opening<'a> {
     quarantined: Vec<Quarantined>,
     /// Of these, how many were set aside by this opening.
     set_aside: u64,
+    /// Segments with something in them that have no place in the chain: somebody brought them back too late.
+    pub(crate) strays: Vec<Candidate>,
 }
 
 /// Opens or makes the log in `dir`.
@@ -102,15 +104,18 @@ pub(crate) fn open(
     counters: &Counters,
 ) -> Result<Opened> {
     disk.create_dir_all(dir)?;
-    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        disk.sync_dir(parent)?;
-    }
     let mut opening = Opening::new(disk, dir, &options.name);
     let candidates = opening.candidates()?;
     let fresh = candidates.is_empty();
     let log_id = opening.log_id(&candidates)?;
     let candidates = match log_id {
-        Some(_) => opening.chain(candidates),
+        Some(_) => {
+            let chain = opening.chain(candidates);
+            for stray in std::mem::take(&mut opening.strays) {
+                opening.give_up(&stray)?;
+            }
+            chain
+        }
         None => {
             // Nothing names the log, so no frame can be told from garbage.
             for candidate in &candidates {
@@ -131,12 +136,7 @@ pub(crate) fn open(
 
 impl<'a> Opening<'a> {
     pub(crate) fn new(disk: &'a dyn Disk, dir: &'a Path, name: &'a str) -> Self {
-        Self { disk, dir, name, next_segment: 1, quarantined: Vec::new(), set_aside: 0 }
-    }
-
-    /// Names of all files there.
-    pub(crate) fn files(&self) -> Result<Vec<String>> {
-        self.disk.list(self.dir)
+        Self { disk, dir, name, next_segment: 1, quarantined: Vec::new(), set_aside: 0, strays: Vec::new() }
     }
 
     /// The segments, ascending; half-made ones are removed.
@@ -147,7 +147,10 @@ impl<'a> Opening<'a> {
             self.next_segment = self.next_segment.max(number + 1);
             match extension {
                 "log" if file == segment::name(number) => numbers.push(number),
-                "tmp" => self.disk.remove(&self.dir.join(&file))?,
+                "tmp" => {
+                    self.disk.remove(&self.dir.join(&file))?;
+                    failpoint::hit("journal.temporary-removed")?;
+                }
                 _ => {}
             }
         }
@@ -188,13 +191,18 @@ impl<'a> Opening<'a> {
     }
 
     /// Sets the end of each segment to what the one behind it says, and leaves out those that were never completed.
-    pub(crate) fn chain(&self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    pub(crate) fn chain(&mut self, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
         let mut chain: Vec<Candidate> = Vec::with_capacity(candidates.len());
         while let Some(mut candidate) = candidates.pop() {
             if let Some(header) = chain.last().and_then(|next| next.header) {
                 if candidate.number > header.previous {
+                    if !self.is_bare(&candidate) {
+                        self.strays.push(candidate);
+                        continue;
+                    }
                     // Its making failed after the rename, so nothing was ever appended to it.
                     let _ = self.disk.remove(&self.dir.join(segment::name(candidate.number)));
+                    let _ = failpoint::hit("journal.unmade-removed");
                     continue;
                 }
                 if candidate.number == header.previous {
@@ -214,6 +222,15 @@ impl<'a> Opening<'a> {
         chain
     }
 
+    /// Whether a segment holds its snapshot and nothing else.
+    fn is_bare(&self, candidate: &Candidate) -> bool {
+        let Some(header) = candidate.header else { return false };
+        let Ok(file) = self.disk.open(&self.dir.join(segment::name(candidate.number))) else { return false };
+        let mut scanner = Scanner::new(file, Seed::new(header.log_id, candidate.number), DATA_START);
+        let mut next = || scanner.next(candidate.end);
+        matches!(next(), Ok(Found::Frame { head, .. }) if head.flags == SNAPSHOT) && matches!(next(), Ok(Found::End))
+    }
+
     fn recover(
         &mut self,
         log_id: u128,
@@ -224,26 +241,25 @@ impl<'a> Opening<'a> {
         // From the newest back to the first one with a snapshot.
         let mut scanned: Vec<Scanned> = Vec::new();
         let mut first = candidates.len();
-        let mut gave_up = false;
+        let mut unreadable = Vec::new();
         while first > 0 && scanned.last().is_none_or(|segment| segment.snapshot.is_none()) {
             first -= 1;
             let mut candidate = self.scan(log_id, &candidates[first])?;
             let newest = first + 1 == candidates.len();
             if newest && candidate.snapshot.is_none() && candidate.records.is_empty() {
                 // Appending here would put a record where the snapshot belongs.
-                self.give_up(&candidates[first])?;
-                candidates.truncate(first);
-                gave_up = true;
+                unreadable.extend(candidates.pop());
                 continue;
             }
             // What a later segment was begun behind was whole then.
-            if (!newest || gave_up) && candidate.tail > 0 {
+            if (!newest || !unreadable.is_empty()) && candidate.tail > 0 {
                 candidate.damage.push((candidate.valid_end, candidate.tail));
                 candidate.tail = 0;
             }
             scanned.push(candidate);
         }
         scanned.reverse();
+        let was_newest = unreadable.is_empty();
         for candidate in &candidates {
             for (copy, damaged) in candidate.damaged_copies.iter().enumerate() {
                 if *damaged {
@@ -253,10 +269,14 @@ impl<'a> Opening<'a> {
         }
         for (candidate, scanned) in candidates[first..].iter().zip(&scanned) {
             // Older segments were synced before the next one was begun.
-            let newest = candidates.last().is_some_and(|newest| newest.number == candidate.number) && !gave_up;
+            let newest = candidates.last().is_some_and(|newest| newest.number == candidate.number) && was_newest;
             for (offset, length) in &scanned.damage {
                 self.set_aside(candidate.number, *offset, *length, newest && *offset >= scanned.durable_to);
             }
+        }
+        // Behind what is set aside, which a start that is killed in between would else take for an unfinished write.
+        for candidate in &unreadable {
+            self.give_up(candidate)?;
         }
         let mut segments: BTreeMap<u64, u64> =
             candidates.iter().map(|candidate| (candidate.number, candidate.end)).collect();
@@ -327,6 +347,7 @@ impl<'a> Opening<'a> {
         let end = scanned.valid_end;
         if file.size()? != end {
             file.set_len(end)?;
+            failpoint::hit("journal.tail-cut")?;
         }
         let mut at = scanned.durable_to;
         while at < end {
@@ -339,6 +360,7 @@ impl<'a> Opening<'a> {
             file.write_at(at, &[chunk.into()])?;
             at += read as u64;
         }
+        failpoint::hit("journal.rewritten")?;
         let seed = Seed::new(log_id, number);
         for (offset, length) in scanned.damage.iter().filter(|(offset, _)| *offset >= scanned.durable_to) {
             let Some(length) = length.checked_sub(HEAD_LEN as u64).and_then(|length| u32::try_from(length).ok()) else {
@@ -346,18 +368,23 @@ impl<'a> Opening<'a> {
             };
             let head = Head { length, kind: 0, flags: VOID, durable_to: scanned.durable_to, payload_crc: 0 };
             file.write_at(*offset, &[Bytes::copy_from_slice(&head.encode(seed, *offset))])?;
+            failpoint::hit("journal.voided")?;
         }
         file.sync_data()?;
+        failpoint::hit("journal.recovery-synced")?;
         self.disk.sync_dir(self.dir)?;
+        failpoint::hit("journal.recovered")?;
         Ok(file)
     }
 
-    /// Renames a segment in which nothing can be read.
+    /// Renames a segment in which nothing can be read, or which does not belong here, and tells of it before any other call.
     fn give_up(&mut self, candidate: &Candidate) -> Result<()> {
-        let file = self.dir.join(segment::all_bad_name(candidate.number));
+        let file = self.dir.join(segment::all_bad_name(candidate.number, &self.disk.list(self.dir)?));
         self.disk.rename(&self.dir.join(segment::name(candidate.number)), &file)?;
+        tracing::warn!(journal = self.name, segment = candidate.number, file = %file.display(), "journal segment set aside, as it cannot be read or has no place in the log");
+        failpoint::hit("journal.given-up")?;
         self.disk.sync_dir(self.dir)?;
-        tracing::warn!(journal = self.name, segment = candidate.number, file = %file.display(), "unreadable journal segment set aside");
+        failpoint::hit("journal.given-up-named")?;
         let length = candidate.end;
         self.set_aside += 1;
         self.quarantined.push(Quarantined { segment: candidate.number, offset: 0, length, file, unconfirmed: false });

@@ -21,14 +21,22 @@ pub(crate) fn name(segment: u64) -> String {
     format!("{segment:010}.log")
 }
 
-/// Name of the file for damaged bytes at `offset`.
-pub(crate) fn bad_name(segment: u64, offset: u64) -> String {
-    format!("{segment:010}.{offset:012}.bad")
+/// Names for the file of `length` damaged bytes at `offset`: the second one where the first has a file of another length.
+pub(crate) fn bad_names(segment: u64, offset: u64, length: u64) -> [String; 2] {
+    [format!("{segment:010}.{offset:012}.bad"), format!("{segment:010}.{offset:012}.{length}.bad")]
 }
 
-/// Name for a segment in which nothing could be read.
-pub(crate) fn all_bad_name(segment: u64) -> String {
-    format!("{segment:010}.bad")
+/// Name of such a file while it is being made.
+pub(crate) fn aside_name(segment: u64, offset: u64) -> String {
+    format!("{segment:010}.{offset:012}.tmp")
+}
+
+/// A name that none of `files` has, for a segment in which nothing could be read: there was another one of its number if
+/// somebody brought it back from a copy.
+pub(crate) fn all_bad_name(segment: u64, files: &[String]) -> String {
+    let more = (2..).map(|time: u64| format!("{segment:010}.{time}.bad"));
+    let mut names = std::iter::once(format!("{segment:010}.bad")).chain(more);
+    names.find(|name| !files.contains(name)).unwrap_or_default()
 }
 
 /// The segment number with which the name of any of the journal's files begins, and the extension.
@@ -50,7 +58,8 @@ pub(crate) fn create(
     let temporary = dir.join(format!("{:010}.tmp", header.segment));
     let path = dir.join(name(header.segment));
     let written = write(disk, &temporary, header, snapshot);
-    let renamed = written.and_then(|end| disk.rename(&temporary, &path).map(|()| end));
+    let synced = written.and_then(|end| failpoint::hit("journal.segment-synced").map(|()| end));
+    let renamed = synced.and_then(|end| disk.rename(&temporary, &path).map(|()| end));
     let end = renamed.map_err(|error| {
         // Worth nothing, and removed at the next start at the latest.
         let _ = disk.remove(&temporary);
@@ -58,10 +67,11 @@ pub(crate) fn create(
     })?;
     // Opened again so that errors name the file as it is called now.
     let synced = failpoint::hit("journal.segment-renamed").and_then(|()| disk.sync_dir(dir));
-    let opened = synced.and_then(|()| disk.open(&path));
+    let named = synced.and_then(|()| failpoint::hit("journal.segment-named"));
+    let opened = named.and_then(|()| disk.open(&path));
     let file = opened.map_err(|error| {
         // Best effort: what remains of it is told by the next segment, which does not name it as its previous one.
-        let _ = disk.remove(&path);
+        let _ = failpoint::hit("journal.segment-unmade").and_then(|()| disk.remove(&path));
         NotMade { error, may_exist: true }
     })?;
     Ok((file, end))

@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Condvar,
     /// Every segment that exists, with the end of what readers may read. Never locked together with `queue`.
     pub(crate) segments: Mutex<BTreeMap<u64, u64>>,
+    /// Held by the reader that sets something aside: another one may be at the same place.
+    pub(crate) aside: Mutex<()>,
     pub(crate) counters: Counters,
 }
 
@@ -85,7 +87,9 @@ impl Queue {
 impl Shared {
     /// Sets a damaged place aside and counts it.
     pub(crate) fn damaged(&self, segment: u64, offset: u64, length: u64) {
+        let aside = self.aside.lock();
         let (_, now) = quarantine::set_aside(self.disk.as_ref(), &self.dir, segment, offset, length);
+        drop(aside);
         add(&self.counters.set_aside, now.into());
         add(&self.counters.damaged, 1);
         add(&self.counters.damaged_bytes, length);

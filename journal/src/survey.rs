@@ -8,6 +8,7 @@ use millstream_io::ViewDisk;
 
 use crate::format::{DATA_START, HEADER_LEN, SNAPSHOT, Seed};
 use crate::journal::Location;
+use crate::quarantine;
 use crate::recovery::{Candidate, Opening, Record};
 use crate::scan::{Found, Scanner};
 use crate::segment;
@@ -60,6 +61,8 @@ pub enum DamageKind {
     Snapshot,
     /// Nothing in the segment says to which log it belongs.
     Unreadable,
+    /// The segments around it were written without it: it was brought back too late.
+    Stray,
     /// The segment is not there.
     Gone,
     /// A segment that was being made when the process ended, and holds nothing.
@@ -77,7 +80,7 @@ pub fn survey(disk: &ViewDisk, dir: &Path, tell: &mut dyn FnMut(Finding) -> Resu
     let all = opening.candidates()?;
     let numbers: Vec<u64> = all.iter().map(|candidate| candidate.number).collect();
     let log_id = opening.log_id(&all)?;
-    let mut surveying = Surveying { disk, dir, names: opening.files()?, tell };
+    let mut surveying = Surveying { disk, dir, tell };
     let Some(log_id) = log_id else {
         for candidate in &all {
             surveying.whole(candidate.number, candidate.end, DamageKind::Unreadable)?;
@@ -86,7 +89,10 @@ pub fn survey(disk: &ViewDisk, dir: &Path, tell: &mut dyn FnMut(Finding) -> Resu
     };
     let chain = opening.chain(all);
     for number in numbers.into_iter().filter(|number| chain.iter().all(|candidate| candidate.number != *number)) {
-        surveying.whole(number, 0, DamageKind::Unfinished)?;
+        match opening.strays.iter().find(|stray| stray.number == number) {
+            Some(stray) => surveying.whole(number, stray.end, DamageKind::Stray)?,
+            None => surveying.whole(number, 0, DamageKind::Unfinished)?,
+        }
     }
     let newest = chain.last().map(|candidate| candidate.number);
     let mut before: Option<u64> = None;
@@ -105,8 +111,6 @@ pub fn survey(disk: &ViewDisk, dir: &Path, tell: &mut dyn FnMut(Finding) -> Resu
 struct Surveying<'a> {
     disk: &'a ViewDisk,
     dir: &'a Path,
-    /// Every file of the directory.
-    names: Vec<String>,
     tell: &'a mut dyn FnMut(Finding) -> Result<()>,
 }
 
@@ -155,7 +159,7 @@ impl Surveying<'_> {
     }
 
     fn damage(&mut self, number: u64, offset: u64, length: u64, kind: DamageKind) -> Result<()> {
-        let known = self.names.contains(&segment::bad_name(number, offset));
+        let known = quarantine::is_known(self.disk, self.dir, number, offset, length)?;
         (self.tell)(Finding::Damage(Damage { segment: number, offset, length, kind, known }))
     }
 }

@@ -149,14 +149,15 @@ impl Writer {
         let bytes: u64 = group.iter().map(|append| frame_len(u64::from(append.length))).sum();
         self.need_space(bytes)?;
         let parts = self.frames(group);
-        let written = failpoint::hit("journal.before-write").and_then(|()| self.file.write_at(self.end, &parts));
+        let written = failpoint::hit("journal.before-write")
+            .and_then(|()| self.file.write_at(self.end, &parts))
+            .and_then(|()| failpoint::hit("journal.written"));
         if let Err(error) = written {
             return Err(self.write_failed(error, bytes));
         }
         drop(parts);
         self.allowance = self.allowance.saturating_sub(bytes);
         self.end += bytes;
-        failpoint::hit("journal.written").map_err(|error| self.poison(error))?;
         if group.iter().any(|append| append.durability == Durability::Synced) {
             self.sync()?;
         } else {
@@ -248,7 +249,8 @@ impl Writer {
         add(&self.shared.counters.disk_full, 1);
         let wanted_bytes = bytes + self.shared.options.reserve_bytes;
         let full = Error::DiskFull { path, wanted_bytes, free_bytes };
-        match self.file.set_len(self.end) {
+        let taken_back = failpoint::hit("journal.before-undo").and_then(|()| self.file.set_len(self.end));
+        match taken_back.and_then(|()| failpoint::hit("journal.undone")) {
             Ok(()) => full,
             Err(error) => {
                 tracing::warn!(journal = %self.shared.options.name, %error, "a partial write could not be taken back");
@@ -266,7 +268,8 @@ impl Writer {
         self.end = self.durable;
         self.lazy_due = None;
         // Best effort: the next segment's header says where this one ends in any case.
-        let _ = self.file.set_len(self.durable);
+        let _ = failpoint::hit("journal.poisoned").and_then(|()| self.file.set_len(self.durable));
+        let _ = failpoint::hit("journal.poisoned-cut");
         self.publish(self.durable);
         error
     }
@@ -330,9 +333,12 @@ impl Writer {
                 shared.segments.lock().extend(end.map(|end| (number, end)));
                 break;
             }
+            // It is gone, whatever a test asks for here.
+            let _ = failpoint::hit("journal.deleted");
         }
         // Segments that come back after a power cut are deleted again: not worth failing appends for.
-        if let Err(error) = shared.disk.sync_dir(&shared.dir) {
+        let synced = shared.disk.sync_dir(&shared.dir).and_then(|()| failpoint::hit("journal.deletion-synced"));
+        if let Err(error) = synced {
             add(&shared.counters.delete_errors, 1);
             tracing::warn!(journal = %shared.options.name, %error, "removal of old segments is not durable yet");
         }

@@ -4,7 +4,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{DATA_START, bad_files, dir, file, open, open_in, read_all, store, texts};
+use common::{DATA_START, aside, bad_files, dir, file, open, open_in, read_all, store, texts, with};
 use millstream_io::Disk;
 use millstream_journal::Location;
 use millstream_testkit::{Call, FakeDisk};
@@ -20,18 +20,6 @@ fn three() -> (FakeDisk, Vec<u64>) {
     let offsets = ["first record", "second record", "third record"].map(|text| store(&journal, text).offset);
     journal.close().unwrap();
     (disk, offsets.to_vec())
-}
-
-fn with(disk: &FakeDisk, segment: u64, change: impl FnOnce(&mut Vec<u8>)) -> FakeDisk {
-    let mut content = disk.content(&file(segment)).unwrap();
-    change(&mut content);
-    let copy = FakeDisk::new();
-    for name in disk.list(&dir()).unwrap() {
-        let path = dir().join(name);
-        copy.put(&path, &disk.content(&path).unwrap());
-    }
-    copy.put(&file(segment), &content);
-    copy
 }
 
 #[test]
@@ -217,6 +205,43 @@ fn readers_pass_over_damage_in_older_segments_also_at_their_end() {
         assert_eq!(read_all(&journal, start).len(), 3, "and again");
         assert_eq!((journal.stats().set_aside, bad_files(&bad)), (1, 1), "{lost}");
     }
+}
+
+#[test]
+fn a_segment_that_was_cut_and_is_brought_back_damaged_is_set_aside_beside_what_is_known() {
+    let (disk, offsets) = three();
+    let (journal, _) = open(&disk);
+    journal.roll(Bytes::from_static(b"s")).unwrap();
+    journal.close().unwrap();
+    let start = Location { segment: 0, offset: 0 };
+    let cut = with(&disk, 1, |content| content.truncate(offsets[1] as usize + 3));
+    let (journal, _) = open(&cut);
+    assert_eq!((read_all(&journal, start).len(), journal.stats().set_aside), (1, 1));
+    journal.close().unwrap();
+    // The copy has the third record, and begins its damage at the same byte.
+    let whole = disk.content(&file(1)).unwrap();
+    let back = with(&cut, 1, |content| {
+        *content = whole.clone();
+        content[offsets[1] as usize + 30] ^= 1;
+    });
+    for (time, counted) in [(1, 1), (2, 0)] {
+        let (journal, _) = open(&back);
+        assert_eq!((read_all(&journal, start).len(), journal.stats().set_aside), (2, counted), "start {time}");
+    }
+    let lengths: Vec<usize> = aside(&back).iter().map(|(_, content)| content.len()).collect();
+    assert_eq!(lengths, [(offsets[2] - offsets[1]) as usize, 3], "{:?}", aside(&back));
+}
+
+#[test]
+fn a_segment_brought_back_and_unreadable_again_does_not_write_over_what_is_set_aside() {
+    let disk = FakeDisk::new();
+    for content in [&[1_u8; 300][..], &[2; 300]] {
+        disk.put(&file(7), content);
+        let (journal, _) = open(&disk);
+        assert_eq!(journal.stats().set_aside, 1);
+    }
+    let kept: Vec<Vec<u8>> = aside(&disk).into_iter().map(|(_, content)| content).collect();
+    assert_eq!(kept, [vec![2; 300], vec![1; 300]]);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! A disk in memory that tears, fills, fails and forgets, as real ones do.
 //!
 //! Every file has what programs read and what a power cut leaves; only a sync carries the one to the other, and names
-//! become durable only with a sync of their directory. A handle belongs to one life of a process: after
+//! become durable only with a sync of their directory. That holds for directories as well: one that was made and is not
+//! durable is gone after a power cut, with everything in it. A handle belongs to one life of a process: after
 //! [`FakeDisk::kill`] or [`FakeDisk::power_cut`] all older handles and files fail, so that threads of the old life
-//! change nothing any more. Directories themselves are always durable.
+//! change nothing any more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -32,6 +33,8 @@ pub struct FakeDisk {
 pub enum Call {
     /// Making a file.
     Create,
+    /// Making a directory.
+    CreateDir,
     /// Opening a file.
     Open,
     /// Writing: nothing is written.
@@ -58,15 +61,26 @@ struct Machine {
     next_inode: u64,
     inodes: HashMap<u64, Inode>,
     dirs: HashSet<PathBuf>,
+    durable_dirs: HashSet<PathBuf>,
     names: BTreeMap<PathBuf, u64>,
     durable_names: BTreeMap<PathBuf, u64>,
     /// Changes of names since the last sync of their directory, in order.
-    name_changes: Vec<(PathBuf, Option<u64>)>,
+    name_changes: Vec<(PathBuf, Name)>,
+    /// Calls until the process ends by itself.
+    calls_left: Option<u64>,
     /// Bytes of the whole disk; `None` is as many as wanted.
     capacity: Option<u64>,
     faults: HashMap<Call, Fault>,
     syncs: u64,
     strikes: u64,
+}
+
+/// What a name stands for from now on.
+#[derive(Debug, Clone, Copy)]
+enum Name {
+    File(u64),
+    Dir,
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +130,7 @@ impl FakeDisk {
         let mut machine = self.machine.lock();
         machine.life += 1;
         machine.faults.clear();
+        machine.calls_left = None;
         Self { machine: Arc::clone(&self.machine), life: machine.life }
     }
 
@@ -128,10 +143,10 @@ impl FakeDisk {
         let mut machine = self.machine.lock();
         let kept = dice.below(machine.name_changes.len() as u64 + 1) as usize;
         let changes = std::mem::take(&mut machine.name_changes);
-        for (path, inode) in changes.into_iter().take(kept) {
-            machine.name_is_durable(path, inode);
+        for (path, name) in changes.into_iter().take(kept) {
+            machine.name_is_durable(path, name);
         }
-        machine.names = machine.durable_names.clone();
+        machine.lose_names();
         let mut numbers: Vec<u64> = machine.inodes.keys().copied().collect();
         numbers.sort_unstable();
         for number in numbers {
@@ -145,6 +160,16 @@ impl FakeDisk {
     /// Lets a call fail `times` times, after it succeeded `skip` times.
     pub fn fail(&self, call: Call, skip: u32, times: u32) {
         self.machine.lock().faults.insert(call, Fault { skip, times });
+    }
+
+    /// The process ends by itself after so many more calls: all later ones fail, and change nothing.
+    pub fn end_after(&self, calls: u64) {
+        self.machine.lock().calls_left = Some(calls);
+    }
+
+    /// Whether it ended so.
+    pub fn has_ended(&self) -> bool {
+        self.machine.lock().life != self.life
     }
 
     /// Takes back all [`Self::fail`].
@@ -186,12 +211,19 @@ impl FakeDisk {
         machine.inodes.insert(number, inode);
         machine.names.insert(path.to_owned(), number);
         machine.durable_names.insert(path.to_owned(), number);
-        machine.dirs.extend(path.parent().map(Path::to_owned));
+        for dir in path.ancestors().skip(1) {
+            machine.dirs.insert(dir.to_owned());
+            machine.durable_dirs.insert(dir.to_owned());
+        }
     }
 
     fn alive(&self, action: &'static str, path: &Path) -> Result<MutexGuard<'_, Machine>> {
-        let machine = self.machine.lock();
+        let mut machine = self.machine.lock();
+        if machine.life == self.life && machine.calls_left == Some(0) {
+            machine.life += 1;
+        }
         if machine.life == self.life {
+            machine.calls_left = machine.calls_left.map(|calls| calls - 1);
             return Ok(machine);
         }
         Err(Error::io(action, path, io::Error::other("this process has ended")))
@@ -205,11 +237,11 @@ impl Disk for FakeDisk {
         if machine.names.contains_key(path) {
             return Err(Error::io("create", path, io::ErrorKind::AlreadyExists.into()));
         }
-        if !path.parent().is_some_and(|dir| machine.dirs.contains(dir)) {
+        if !path.parent().is_some_and(|dir| machine.has_dir(dir)) {
             return Err(Error::io("create", path, io::ErrorKind::NotFound.into()));
         }
         let inode = machine.new_inode();
-        machine.change_name(path, Some(inode));
+        machine.change_name(path, Name::File(inode));
         Ok(Box::new(FakeFile { disk: self.clone(), path: path.to_owned(), inode }))
     }
 
@@ -228,10 +260,17 @@ impl Disk for FakeDisk {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
-    fn create_dir_all(&self, dir: &Path) -> Result<()> {
+    fn create_dir(&self, dir: &Path) -> Result<bool> {
         let mut machine = self.alive("create directory", dir)?;
-        machine.dirs.extend(dir.ancestors().map(Path::to_owned));
-        Ok(())
+        machine.strike(Call::CreateDir, "create directory", dir)?;
+        if machine.has_dir(dir) {
+            return Ok(false);
+        }
+        if !dir.parent().is_some_and(|above| machine.has_dir(above)) {
+            return Err(Error::io("create directory", dir, io::ErrorKind::NotFound.into()));
+        }
+        machine.change_name(dir, Name::Dir);
+        Ok(true)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -241,8 +280,8 @@ impl Disk for FakeDisk {
             return Err(Error::io("rename", from, io::ErrorKind::NotFound.into()));
         };
         // The new name comes first: one change of the two may survive a power cut, and never neither name.
-        machine.change_name(to, Some(inode));
-        machine.change_name(from, None);
+        machine.change_name(to, Name::File(inode));
+        machine.change_name(from, Name::Nothing);
         Ok(())
     }
 
@@ -252,7 +291,7 @@ impl Disk for FakeDisk {
         if !machine.names.contains_key(path) {
             return Err(Error::io("remove", path, io::ErrorKind::NotFound.into()));
         }
-        machine.change_name(path, None);
+        machine.change_name(path, Name::Nothing);
         Ok(())
     }
 
@@ -260,11 +299,13 @@ impl Disk for FakeDisk {
         let mut machine = self.alive("fsync directory", dir)?;
         machine.strike(Call::SyncDir, "fsync directory", dir)?;
         let changes = std::mem::take(&mut machine.name_changes);
-        for (path, inode) in changes {
+        // What has no name above it lies in the directory that the process is in.
+        let dir = if dir == Path::new(".") { Path::new("") } else { dir };
+        for (path, name) in changes {
             if path.parent() == Some(dir) {
-                machine.name_is_durable(path, inode);
+                machine.name_is_durable(path, name);
             } else {
-                machine.name_changes.push((path, inode));
+                machine.name_changes.push((path, name));
             }
         }
         Ok(())
@@ -364,19 +405,38 @@ impl Machine {
         self.next_inode
     }
 
-    fn change_name(&mut self, path: &Path, inode: Option<u64>) {
-        match inode {
-            Some(inode) => self.names.insert(path.to_owned(), inode),
-            None => self.names.remove(path),
-        };
-        self.name_changes.push((path.to_owned(), inode));
+    fn change_name(&mut self, path: &Path, name: Name) {
+        match name {
+            Name::File(inode) => _ = self.names.insert(path.to_owned(), inode),
+            Name::Nothing => _ = self.names.remove(path),
+            Name::Dir => _ = self.dirs.insert(path.to_owned()),
+        }
+        self.name_changes.push((path.to_owned(), name));
     }
 
-    fn name_is_durable(&mut self, path: PathBuf, inode: Option<u64>) {
-        match inode {
-            Some(inode) => self.durable_names.insert(path, inode),
-            None => self.durable_names.remove(&path),
-        };
+    fn name_is_durable(&mut self, path: PathBuf, name: Name) {
+        match name {
+            Name::File(inode) => _ = self.durable_names.insert(path, inode),
+            Name::Nothing => _ = self.durable_names.remove(&path),
+            Name::Dir => _ = self.durable_dirs.insert(path),
+        }
+    }
+
+    /// Goes back to the names that are durable, in directories that are so up to the root.
+    fn lose_names(&mut self) {
+        let durable = std::mem::take(&mut self.durable_dirs);
+        let is_kept = |dir: &Path| dir.ancestors().all(|dir| durable.contains(dir) || dir.parent().is_none());
+        self.durable_dirs = durable.iter().filter(|dir| is_kept(dir)).cloned().collect();
+        self.dirs = self.durable_dirs.clone();
+        let mut names = std::mem::take(&mut self.durable_names);
+        names.retain(|path, _| path.parent().is_some_and(|dir| self.has_dir(dir)));
+        self.names = names.clone();
+        self.durable_names = names;
+    }
+
+    /// Those that have none above them are always there.
+    fn has_dir(&self, dir: &Path) -> bool {
+        dir.parent().is_none() || self.dirs.contains(dir)
     }
 
     fn used(&self) -> u64 {
@@ -475,6 +535,38 @@ mod tests {
             disk.power_cut(*seed).list(Path::new("/d")).unwrap().is_empty()
         });
         assert!((1..50).contains(&lost.count()));
+    }
+
+    #[test]
+    fn a_directory_that_was_not_synced_can_be_lost_with_what_is_durable_in_it() {
+        let lost = (0..50).filter(|seed| {
+            let disk = FakeDisk::new();
+            assert!(disk.create_dir(Path::new("/d")).unwrap());
+            assert!(!disk.create_dir(Path::new("/d")).unwrap());
+            let mut file = disk.create(Path::new("/d/f")).unwrap();
+            file.sync_data().unwrap();
+            disk.sync_dir(Path::new("/d")).unwrap();
+            let next = disk.power_cut(*seed);
+            assert_eq!(next.content(Path::new("/d/f")).is_none(), next.create(Path::new("/d/g")).is_err());
+            next.content(Path::new("/d/f")).is_none()
+        });
+        assert!((1..50).contains(&lost.count()));
+    }
+
+    #[test]
+    fn directories_made_with_those_above_them_survive_a_power_cut_also_after_a_kill_half_way() {
+        let dir = Path::new("/a/b/c");
+        for calls in 0..12 {
+            let disk = FakeDisk::new();
+            disk.end_after(calls);
+            let made = disk.create_dir_all(dir);
+            assert_eq!(made.is_err(), disk.has_ended());
+            let disk = disk.kill();
+            disk.create_dir_all(dir).unwrap();
+            disk.create(&dir.join("f")).unwrap();
+            disk.sync_dir(dir).unwrap();
+            assert!(disk.power_cut(calls).content(&dir.join("f")).is_some(), "killed after {calls} calls");
+        }
     }
 
     #[test]

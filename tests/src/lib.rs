@@ -11,6 +11,7 @@ pub mod memory;
 pub mod monitoring;
 pub mod overheard;
 pub mod peers;
+pub mod points;
 mod process;
 mod trace;
 mod waiting;

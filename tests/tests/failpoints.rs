@@ -5,48 +5,11 @@ use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
+use millstream_tests::points::{
+    AFTER_FAILURES, AT_WORK, DEMO, DRAIN, FIRST_START, LETTERS, RECOVERY, REPAIR, UNMADE, UNREADABLE,
+};
 use millstream_tests::{Demo, Trace};
 use nix::sys::signal::Signal;
-
-/// Every point between "read" and "applied", in the order of travel. At each the process is ended at the first, the
-/// second and the third pass.
-const POINTS: &[&str] = &[
-    "channel.put-enqueued",
-    "journal.segment-written",
-    "journal.segment-renamed",
-    "journal.before-write",
-    "journal.written",
-    "journal.before-sync",
-    "journal.synced",
-    "channel.put-durable",
-    "spooldir.stored",
-    "spooldir.completed",
-    "channel.taken",
-    "receiver.block-received",
-    "batch.drained",
-    "batch.computed",
-    "files.staged",
-    "batch.staged",
-    "commit.prepared-appended",
-    "batch.committed",
-    "batch.state-applied",
-    "batch.acknowledged",
-    "channel.commit-enqueued",
-    "channel.commit-written",
-    "output.before-apply",
-    "sqlite.rows-written",
-    "sqlite.committed",
-    "files.renamed",
-    "files.applied",
-    "output.applied",
-    "output.noted",
-];
-
-/// Points that a short demo does not pass, and where they are tested.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("journal.before-delete", "channels/src/file/tests and journal/tests"),
-    ("letters.before-mark", "tests/tests/deadletter.rs"),
-];
 
 /// Names of all failpoints in the sources below `dir`.
 fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
@@ -64,10 +27,11 @@ fn named_in(dir: &Path, names: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_failpoint_of_the_program_is_in_this_test() {
+fn every_failpoint_of_the_program_is_in_a_list_of_those_at_which_a_process_is_ended() {
     let mut named = BTreeSet::new();
     named_in(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap(), &mut named);
-    let known = POINTS.iter().copied().chain(ELSEWHERE.iter().map(|(point, _)| *point));
+    let lists = [DEMO, AT_WORK, FIRST_START, RECOVERY, UNREADABLE, UNMADE, REPAIR, DRAIN, LETTERS];
+    let known = lists.into_iter().flatten().copied().chain(AFTER_FAILURES.iter().map(|(point, _)| *point));
     assert_eq!(named, known.map(str::to_owned).collect());
 }
 
@@ -96,7 +60,7 @@ fn end_at(point: &str, pass: u32) {
 
 #[test]
 fn ended_at_any_point_at_its_first_passes_the_totals_are_exact() {
-    for point in POINTS {
+    for point in DEMO {
         for pass in 1..=3 {
             end_at(point, pass);
         }

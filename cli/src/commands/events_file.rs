@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use millstream_core::{Batch, Error, Result};
-use millstream_io::{Disk, SystemDisk};
+use millstream_io::{Disk, SystemDisk, failpoint};
 use millstream_sinks::EventFile;
 
 use super::output::{event_json, printable};
@@ -81,9 +81,12 @@ impl EventsFile {
         self.flush()?;
         let Some((file, temporary)) = self.temporary.take() else { return Ok(()) };
         file.sync_all().map_err(|error| Error::io("fsync", &temporary, error))?;
+        failpoint::hit("export.file-synced")?;
         refuse_existing(&self.path)?;
         SystemDisk.rename(&temporary, &self.path)?;
-        SystemDisk.sync_dir(directory(&self.path))
+        failpoint::hit("export.file-renamed")?;
+        SystemDisk.sync_dir(directory(&self.path))?;
+        failpoint::hit("export.file-named")
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the journal's tests share.
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; not every test uses all of it")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use millstream_core::{Result, Ticket, ticket};
+use millstream_io::Disk;
 use millstream_journal::{Appended, Durability, Journal, Location, Options, Recovered};
 use millstream_testkit::FakeDisk;
+use parking_lot::Mutex;
 
 /// Two copies of the header.
 pub const DATA_START: u64 = 128;
@@ -69,12 +72,56 @@ pub fn text(payload: &[u8]) -> String {
     String::from_utf8(payload.to_vec()).unwrap()
 }
 
+/// What `run` gives, and the lines that it logged with `part` in them.
+pub fn logged<T>(part: &str, run: impl FnOnce() -> T) -> (T, Vec<String>) {
+    let written = Written::default();
+    let kept = written.clone();
+    let here = tracing_subscriber::fmt().with_ansi(false).with_writer(move || kept.clone()).finish();
+    let outcome = tracing::subscriber::with_default(here, run);
+    let text = String::from_utf8(written.0.lock().clone()).unwrap();
+    (outcome, text.lines().filter(|line| line.contains(part)).map(str::to_owned).collect())
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A disk with the same files in the journal's directory, but for what `change` makes of one of them.
+pub fn with(disk: &FakeDisk, segment: u64, change: impl FnOnce(&mut Vec<u8>)) -> FakeDisk {
+    let mut content = disk.content(&file(segment)).unwrap();
+    change(&mut content);
+    let copy = FakeDisk::new();
+    for name in disk.list(&dir()).unwrap() {
+        let path = dir().join(name);
+        copy.put(&path, &disk.content(&path).unwrap());
+    }
+    copy.put(&file(segment), &content);
+    copy
+}
+
 /// The file of a segment.
 pub fn file(segment: u64) -> PathBuf {
     dir().join(format!("{segment:010}.log"))
 }
 
 pub fn bad_files(disk: &FakeDisk) -> usize {
-    use millstream_io::Disk;
-    disk.list(&dir()).unwrap().iter().filter(|name| name.ends_with(".bad")).count()
+    aside(disk).len()
+}
+
+/// Names and contents of what is set aside, sorted.
+pub fn aside(disk: &FakeDisk) -> Vec<(String, Vec<u8>)> {
+    let mut names: Vec<String> = disk.list(&dir()).unwrap();
+    names.retain(|name| name.ends_with(".bad"));
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), disk.content(&dir().join(&name)).unwrap())).collect()
 }

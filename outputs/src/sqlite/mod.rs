@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use millstream_core::{BatchId, BatchStamp, ColumnKind, Error, LogId, Output, Result, Rows, Staged};
-use millstream_io::{FileIdentity, failpoint};
+use millstream_io::{Disk, FileIdentity, SystemDisk, failpoint};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
@@ -138,7 +138,7 @@ impl Sqlite {
     fn open(&self) -> Result<Open> {
         let refused = |failure: Failure| failure.into_error("open", &self.path);
         if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+            SystemDisk.create_dir_all(dir)?;
         }
         let mut connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
             .and_then(|connection| connection.busy_timeout(self.busy_timeout).map(|()| connection))

@@ -66,18 +66,16 @@ impl LocalFiles {
         Self { disk, fsync, known: Mutex::default() }
     }
 
-    /// Makes `dir` and what is missing above it, so that they survive.
+    /// Makes `dir` and what is missing above it; so that they survive, unless nothing is to wait for the disk.
     fn make_dir(&self, dir: &Path) -> Result<()> {
         if self.known.lock().contains(dir) {
             return Ok(());
         }
-        let missing: Vec<&Path> = dir.ancestors().take_while(|&dir| self.disk.list(dir).is_err()).collect();
-        self.disk.create_dir_all(dir)?;
         if self.fsync {
-            // A directory lives in the one above it.
-            for parent in missing.iter().filter_map(|dir| dir.parent()) {
-                self.disk.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
-            }
+            self.disk.create_dir_all(dir)?;
+        } else {
+            let above: Vec<&Path> = dir.ancestors().filter(|dir| dir.parent().is_some()).collect();
+            above.into_iter().rev().try_for_each(|dir| self.disk.create_dir(dir).map(|_| ()))?;
         }
         let mut known = self.known.lock();
         if known.len() >= MOST_KNOWN {

@@ -98,13 +98,10 @@ impl Markers {
     fn mark(&self, path: &Path, suffix: &str) -> Result<PathBuf> {
         let marker = self.marker(path, suffix);
         let dir = marker.parent().unwrap_or(&self.tracker_dir);
-        std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+        SystemDisk.create_dir_all(dir)?;
         let made = OpenOptions::new().write(true).create(true).truncate(false).open(&marker);
         made.and_then(|marker| marker.sync_all()).map_err(|error| Error::io("create", &marker, error))?;
-        // Each directory up to the tracker's own may be new.
-        for dir in dir.ancestors().take_while(|dir| dir.starts_with(&self.tracker_dir)) {
-            SystemDisk.sync_dir(dir)?;
-        }
+        SystemDisk.sync_dir(dir)?;
         Ok(marker)
     }
 

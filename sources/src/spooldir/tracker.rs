@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use apache_avro::Schema;
 use apache_avro::schema::RecordField;
 use millstream_core::{Error, Result};
+use millstream_io::{Disk, SystemDisk};
 use millstream_wire::reader::Reader;
 use millstream_wire::{WireError, writer};
 
@@ -100,7 +101,7 @@ impl Tracker {
     /// # Errors
     /// Those of the file system.
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+        SystemDisk.create_dir_all(dir)?;
         let meta = dir.join(META);
         let found = match std::fs::read(&meta) {
             // Flume removes an empty one too.

@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use millstream_core::{Error, Result};
-use millstream_io::{SystemDisk, atomic_write};
+use millstream_io::{Disk, SystemDisk, atomic_write};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ impl Positions {
         record_path.push(RECORD_SUFFIX);
         let record_path = PathBuf::from(record_path);
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+            SystemDisk.create_dir_all(dir)?;
         }
         let (content, record) = (read(&path)?, read(&record_path)?);
         let written = content.as_deref().map_or(0, crc32c::crc32c);

@@ -13,6 +13,7 @@ mod directories;
 mod full;
 mod kill;
 mod oracle;
+mod points;
 mod power;
 mod report;
 mod rig;

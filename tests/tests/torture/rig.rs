@@ -47,11 +47,22 @@ impl Rig {
 
     /// With the channel in `store`.
     pub fn within(dir: TempDir, store: PathBuf, peer: AvroPeer, seed: u64) -> Self {
+        Self::with_channel(dir, store, peer, seed, "maxFileSize = 60000")
+    }
+
+    /// In front of `peer`, with this property of the channel.
+    pub fn with(property: &str, peer: AvroPeer, seed: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("store");
+        Self::with_channel(dir, store, peer, seed, property)
+    }
+
+    fn with_channel(dir: TempDir, store: PathBuf, peer: AvroPeer, seed: u64, property: &str) -> Self {
         let config = format!(
             "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
              a1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = 0\na1.sources.r1.channels = c1\n\
              a1.channels.c1.type = file\na1.channels.c1.checkpointDir = {store}/checkpoint\na1.channels.c1.dataDirs = {store}/data\n\
-             a1.channels.c1.keep-alive = 1\na1.channels.c1.minimumRequiredSpace = 1048576\na1.channels.c1.maxFileSize = 60000\n\
+             a1.channels.c1.keep-alive = 1\na1.channels.c1.minimumRequiredSpace = 1048576\na1.channels.c1.{property}\n\
              a1.sinks.k1.type = avro\na1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = {port}\na1.sinks.k1.channel = c1\n\
              a1.sinks.k1.batch-size = {BATCH}\n",
             store = store.display(),

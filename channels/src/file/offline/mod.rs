@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use millstream_core::{Channel, ChannelRef, ChannelTotals, Error, Result};
 use millstream_io::view::Change;
-use millstream_io::{DirLock, Disk, SystemDisk, ViewDisk};
+use millstream_io::{DirLock, Disk, SystemDisk, ViewDisk, failpoint};
 use millstream_journal::{Durability, Finding, Location, survey};
 
 use super::format::AckSnapshot;
@@ -221,6 +221,7 @@ impl StoppedChannel {
         let name = self.data_dir.display().to_string().into();
         let channel = FileChannel::open(Arc::new(SystemDisk), &name, &options, Some(locks), MEMORY_BYTES)?;
         let lost = channel.store.sweep(progress)?;
+        failpoint::hit("channel.swept")?;
         channel.store.refuse();
         channel.store.close(false)?;
         Ok(lost)

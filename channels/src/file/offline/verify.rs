@@ -305,6 +305,9 @@ fn described(dir: &Path, damage: &Damage, of: &str) -> Problem {
             REPAIR,
         ),
         DamageKind::Unreadable => ("nothing in it says to which log it belongs".into(), REPAIR),
+        DamageKind::Stray => {
+            ("the segments around it were written without it: it was brought back too late".into(), REPAIR)
+        }
         DamageKind::Gone => ("the segment is not there, and the one behind it says that it was".into(), BRING_BACK),
         DamageKind::Unfinished => {
             ("a segment that was being made when the process ended, and holds nothing".into(), NEXT)

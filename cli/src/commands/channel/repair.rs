@@ -67,7 +67,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn step(change: &Change) -> String {
     match change {
-        Change::Created(path) => format!("copy damaged bytes to {}", path.display()),
+        Change::Created(path) => format!("make {}", path.display()),
+        // A copy gets its name once it is whole.
+        Change::Renamed(from, to) if from.extension().is_some_and(|end| end == "tmp") => {
+            format!("copy damaged bytes to {}", to.display())
+        }
         Change::Renamed(from, to) => {
             format!("set {} aside as {}: nothing in it can be read", from.display(), to.display())
         }

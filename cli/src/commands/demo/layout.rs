@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use millstream_core::{Error, Result};
+use millstream_core::Result;
+use millstream_io::{Disk, SystemDisk};
 
 /// The directories and files of one demo.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Layout {
             texts: dir.join("counts"),
         };
         for dir in [&layout.spool, &layout.channel, &layout.texts] {
-            std::fs::create_dir_all(dir).map_err(|error| Error::io("create directory", dir, error))?;
+            SystemDisk.create_dir_all(dir)?;
         }
         Ok(layout)
     }

@@ -38,8 +38,8 @@ impl Disk for Slow {
         self.0.list(dir)
     }
 
-    fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        self.0.create_dir_all(dir)
+    fn create_dir(&self, dir: &Path) -> Result<bool> {
+        self.0.create_dir(dir)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
