@@ -22,26 +22,24 @@ pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>>;
     /// File names in a directory, in no order.
     fn list(&self, dir: &Path) -> Result<Vec<String>>;
-    /// Makes a directory in one that is there; whether it was not there before. Durable after [`Self::sync_dir`] of the one
-    /// above it.
-    fn create_dir(&self, dir: &Path) -> Result<bool>;
+    /// Whether there is a directory of this name.
+    fn is_dir(&self, dir: &Path) -> bool;
+    /// Makes a directory in one that is there, unless it is there already. Durable after [`Self::sync_dir`] of the one above it.
+    fn create_dir(&self, dir: &Path) -> Result<()>;
     /// Makes a directory, and those that are missing above it, so that they survive a power cut.
     ///
     /// A directory lives in the one above it, which is synced before anything is made inside. So a process that is killed
-    /// here leaves at most its last one unsynced, which is the last one that is there: that is made good by syncing the
-    /// directory above it too.
+    /// here leaves its last one unsynced at most, below which there is nothing: the next call, which cannot know, makes that
+    /// good by syncing above the last one that is there.
     fn create_dir_all(&self, dir: &Path) -> Result<()> {
         let Some(above) = dir.parent() else { return Ok(()) };
-        let is_new = match self.create_dir(dir) {
-            Err(Error::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
-                self.create_dir_all(above)?;
-                self.create_dir(dir)?
-            }
-            made => made?,
-        };
-        failpoint::hit("disk.directory-made")?;
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        match self.sync_dir(above) {
+        let is_new = !self.is_dir(dir);
+        if is_new {
+            self.create_dir_all(above)?;
+            self.create_dir(dir)?;
+            failpoint::hit("disk.directory-made")?;
+        }
+        match self.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
             // Whoever made it saw to that: this process may not even look there.
             Err(Error::Io { error, .. }) if !is_new && error.kind() == ErrorKind::PermissionDenied => Ok(()),
             synced => synced,
@@ -126,11 +124,14 @@ impl Disk for SystemDisk {
         Ok(names)
     }
 
-    fn create_dir(&self, dir: &Path) -> Result<bool> {
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir()
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
         match std::fs::create_dir(dir) {
-            Ok(()) => Ok(true),
-            Err(_) if dir.is_dir() => Ok(false),
-            Err(error) => Err(failed("create directory", dir, error)),
+            Err(error) if !dir.is_dir() => Err(failed("create directory", dir, error)),
+            _ => Ok(()),
         }
     }
 
@@ -281,7 +282,7 @@ mod tests {
         let told = SystemDisk.create_dir_all(&made.join("f")).unwrap_err().to_string();
         assert!(told.starts_with("create directory") && told.contains("c/f: "), "{told}");
         let below = SystemDisk.create_dir_all(&made.join("f/d")).unwrap_err().to_string();
-        assert!(below.contains("c/f/d: Not a directory"), "{below}");
+        assert!(below.contains("c/f: File exists"), "{below}");
         // What has none above it is there.
         SystemDisk.create_dir_all(Path::new("/")).unwrap();
         SystemDisk.create_dir_all(Path::new("")).unwrap();

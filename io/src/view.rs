@@ -147,8 +147,13 @@ impl Disk for ViewDisk {
         Ok(names.into_iter().collect())
     }
 
-    fn create_dir(&self, dir: &Path) -> Result<bool> {
-        Ok(!dir.is_dir() && self.0.lock().dirs.insert(dir.to_owned()))
+    fn is_dir(&self, dir: &Path) -> bool {
+        dir.is_dir() || self.0.lock().dirs.contains(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
+        self.0.lock().dirs.insert(dir.to_owned());
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {

@@ -260,17 +260,21 @@ impl Disk for FakeDisk {
         Ok(inside.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
     }
 
-    fn create_dir(&self, dir: &Path) -> Result<bool> {
+    fn is_dir(&self, dir: &Path) -> bool {
+        self.alive("stat", dir).is_ok_and(|machine| machine.has_dir(dir))
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
         let mut machine = self.alive("create directory", dir)?;
         machine.strike(Call::CreateDir, "create directory", dir)?;
         if machine.has_dir(dir) {
-            return Ok(false);
+            return Ok(());
         }
         if !dir.parent().is_some_and(|above| machine.has_dir(above)) {
             return Err(Error::io("create directory", dir, io::ErrorKind::NotFound.into()));
         }
         machine.change_name(dir, Name::Dir);
-        Ok(true)
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
@@ -541,8 +545,8 @@ mod tests {
     fn a_directory_that_was_not_synced_can_be_lost_with_what_is_durable_in_it() {
         let lost = (0..50).filter(|seed| {
             let disk = FakeDisk::new();
-            assert!(disk.create_dir(Path::new("/d")).unwrap());
-            assert!(!disk.create_dir(Path::new("/d")).unwrap());
+            disk.create_dir(Path::new("/d")).unwrap();
+            assert!(disk.is_dir(Path::new("/d")));
             let mut file = disk.create(Path::new("/d/f")).unwrap();
             file.sync_data().unwrap();
             disk.sync_dir(Path::new("/d")).unwrap();
@@ -556,16 +560,19 @@ mod tests {
     #[test]
     fn directories_made_with_those_above_them_survive_a_power_cut_also_after_a_kill_half_way() {
         let dir = Path::new("/a/b/c");
-        for calls in 0..12 {
-            let disk = FakeDisk::new();
-            disk.end_after(calls);
-            let made = disk.create_dir_all(dir);
-            assert_eq!(made.is_err(), disk.has_ended());
-            let disk = disk.kill();
+        for (calls, seed) in (0..12).flat_map(|calls| (0..16).map(move |seed| (calls, seed))) {
+            let mut disk = FakeDisk::new();
+            // Each life comes a step further, or not.
+            for calls in [calls, calls / 2] {
+                disk.end_after(calls);
+                let made = disk.create_dir_all(dir);
+                assert_eq!(made.is_err(), disk.has_ended());
+                disk = disk.kill();
+            }
             disk.create_dir_all(dir).unwrap();
             disk.create(&dir.join("f")).unwrap();
             disk.sync_dir(dir).unwrap();
-            assert!(disk.power_cut(calls).content(&dir.join("f")).is_some(), "killed after {calls} calls");
+            assert!(disk.power_cut(seed).content(&dir.join("f")).is_some(), "killed after {calls} calls, seed {seed}");
         }
     }
 

@@ -75,7 +75,7 @@ impl LocalFiles {
             self.disk.create_dir_all(dir)?;
         } else {
             let above: Vec<&Path> = dir.ancestors().filter(|dir| dir.parent().is_some()).collect();
-            above.into_iter().rev().try_for_each(|dir| self.disk.create_dir(dir).map(|_| ()))?;
+            above.into_iter().rev().try_for_each(|dir| self.disk.create_dir(dir))?;
         }
         let mut known = self.known.lock();
         if known.len() >= MOST_KNOWN {

@@ -38,7 +38,11 @@ impl Disk for Slow {
         self.0.list(dir)
     }
 
-    fn create_dir(&self, dir: &Path) -> Result<bool> {
+    fn is_dir(&self, dir: &Path) -> bool {
+        self.0.is_dir(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> Result<()> {
         self.0.create_dir(dir)
     }
 
