@@ -5,7 +5,6 @@ mod common;
 
 use bytes::Bytes;
 use common::{DATA_START, aside, bad_files, dir, file, open, open_in, read_all, store, texts, with};
-use millstream_io::Disk;
 use millstream_journal::Location;
 use millstream_testkit::{Call, FakeDisk};
 

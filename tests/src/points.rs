@@ -4,9 +4,7 @@
 pub const DEMO: &[&str] = &[
     "channel.put-enqueued",
     "journal.segment-written",
-    "journal.segment-synced",
     "journal.segment-renamed",
-    "journal.segment-named",
     "journal.before-write",
     "journal.written",
     "journal.before-sync",
