@@ -3,9 +3,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{DATA_START, aside, bad_files, dir, file, open, open_in, read_all, store, texts, with};
-use millstream_journal::Location;
+use millstream_io::{SystemDisk, ViewDisk};
+use millstream_journal::{DamageKind, Finding, Journal, Location, survey};
 use millstream_testkit::{Call, FakeDisk};
 
 const HEAD: u64 = 24;
@@ -241,6 +244,49 @@ fn a_segment_brought_back_and_unreadable_again_does_not_write_over_what_is_set_a
     }
     let kept: Vec<Vec<u8>> = aside(&disk).into_iter().map(|(_, content)| content).collect();
     assert_eq!(kept, [vec![2; 300], vec![1; 300]]);
+}
+
+#[test]
+fn a_segment_that_comes_back_when_the_log_has_gone_on_without_it_is_set_aside_and_not_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let first = Bytes::from_static(b"first");
+        Journal::open(Arc::new(SystemDisk), dir.path(), common::options(), first).unwrap()
+    };
+    let (journal, _) = open();
+    store(&journal, "first record");
+    journal.roll(Bytes::from_static(b"knows one")).unwrap();
+    store(&journal, "second record");
+    journal.close().unwrap();
+    let second = dir.path().join("0000000002.log");
+    let kept = std::fs::read(&second).unwrap();
+    std::fs::write(&second, [0; 500]).unwrap();
+    let (journal, _) = open();
+    store(&journal, "instead of the second");
+    journal.roll(Bytes::from_static(b"knows two")).unwrap();
+    journal.close().unwrap();
+
+    // What a copy had of it.
+    std::fs::write(&second, &kept).unwrap();
+    let mut found = Vec::new();
+    let told = |finding| {
+        if let Finding::Damage(damage) = finding {
+            found.push((damage.segment, damage.length, damage.kind));
+        }
+        Ok(())
+    };
+    survey(&ViewDisk::default(), dir.path(), &mut { told }).unwrap();
+    assert_eq!(found, [(2, kept.len() as u64, DamageKind::Stray)]);
+    for (start, counted) in [(1, 1), (2, 0)] {
+        let (journal, recovered) = open();
+        assert_eq!(
+            (recovered.snapshot.as_ref(), journal.stats().set_aside),
+            (&b"knows two"[..], counted),
+            "start {start}"
+        );
+        assert_eq!(journal.segments(), [1, 3]);
+    }
+    assert_eq!(std::fs::read(dir.path().join("0000000002.2.bad")).unwrap(), kept);
 }
 
 #[test]
