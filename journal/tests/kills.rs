@@ -5,7 +5,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{append, aside, dir, file, logged, open, open_in, store, texts, with};
-use millstream_journal::Durability;
+use millstream_journal::{Durability, Journal, Recovered};
 use millstream_testkit::{Dice, FakeDisk};
 
 /// What the log says once of each place.
@@ -139,5 +139,68 @@ fn what_the_first_start_stores_survives_a_power_cut_with_all_directories_above_i
         store(&journal, "stored");
         let (_journal, recovered) = open(&disk.power_cut(seed));
         assert_eq!(texts(&recovered), ["stored"], "killed after {calls} calls, seed {seed}");
+    }
+}
+
+/// Stores, rolls and deletes until something fails: what was told to be stored, and what was not told.
+fn work(journal: &Journal, from: usize) -> (Vec<String>, Option<String>) {
+    let mut stored: Vec<String> = Vec::new();
+    for number in from..from + 9 {
+        let text = format!("record {number}");
+        let told = append(journal, &text, Durability::Synced).and_then(|(_, told)| told.wait());
+        if told.is_err() {
+            return (stored, Some(text));
+        }
+        stored.push(text);
+        if number % 3 == 2 {
+            // Of the whole life: older segments go.
+            let rolled = journal.roll(stored.join(",").into()).and_then(|()| journal.sync().wait());
+            let deleted = rolled.and_then(|()| journal.delete_before(u64::MAX)).and_then(|()| journal.sync().wait());
+            if deleted.is_err() {
+                return (stored, None);
+            }
+        }
+    }
+    (stored, None)
+}
+
+/// What the snapshot stands for, and the records since.
+fn known(recovered: &Recovered) -> Vec<String> {
+    let snapshot = common::text(&recovered.snapshot);
+    let before = snapshot.split(',').filter(|text| text.starts_with("record")).map(str::to_owned);
+    before.chain(texts(recovered)).collect()
+}
+
+#[test]
+fn what_was_told_to_be_stored_is_there_when_power_goes_at_any_call_of_storing_rolling_and_deleting() {
+    for (cut, seeds) in [(true, 24), (false, 1)] {
+        for seed in 0..seeds {
+            let mut calls = 0;
+            loop {
+                let disk = FakeDisk::new();
+                let (journal, _) = open(&disk);
+                disk.end_after(calls);
+                let (mut stored, untold) = work(&journal, 0);
+                let ended = disk.has_ended();
+                let disk = if cut { disk.power_cut(seed) } else { disk.kill() };
+                drop(journal);
+                let (journal, recovered) = open(&disk);
+                let found = known(&recovered);
+                let what = format!("ended after {calls} calls, seed {seed}, power cut {cut}");
+                if found.len() > stored.len() {
+                    stored.extend(untold);
+                }
+                assert_eq!(found, stored, "{what}");
+                assert!(recovered.quarantined.iter().all(|place| place.unconfirmed), "{what}");
+                // And it goes on from there.
+                let (more, untold) = work(&journal, 100);
+                assert_eq!((more.len(), untold), (9, None), "{what}");
+                if !ended {
+                    break;
+                }
+                calls += 1;
+            }
+            assert!(calls > 40, "only {calls} calls");
+        }
     }
 }

@@ -399,3 +399,19 @@ async fn everything_at_once_delivers_each_event_once() {
     all.dedup();
     assert_eq!(all.len(), 3 * PUTS);
 }
+
+#[tokio::test]
+async fn what_is_put_after_a_first_start_that_was_killed_at_any_call_survives_a_power_cut() {
+    for (calls, seed) in (0..60).flat_map(|calls| (0..6).map(move |seed| (calls, seed))) {
+        let disk = FakeDisk::new();
+        disk.end_after(calls);
+        drop(open(&disk, &options()));
+        let disk = disk.kill();
+        let channel = open(&disk, &options()).unwrap();
+        store(&channel, read(0..5)).await;
+        let disk = disk.power_cut(seed);
+        drop(channel);
+        let channel = open(&disk, &options()).unwrap();
+        assert_eq!(drain(&channel).await, numbers(0..5), "killed after {calls} calls, seed {seed}");
+    }
+}
