@@ -93,7 +93,8 @@ fn copy(disk: &dyn Disk, dir: &Path, number: u64, offset: u64, length: u64, file
     // Of an attempt that failed.
     let _ = disk.remove(&temporary);
     let mut to = disk.create(&temporary)?;
-    let copied = copy_bytes(from.as_ref(), to.as_mut(), offset, length)
+    let copied = failpoint::hit("journal.aside-begun")
+        .and_then(|()| copy_bytes(from.as_ref(), to.as_mut(), offset, length))
         .and_then(|()| failpoint::hit("journal.aside-written"))
         .and_then(|()| to.sync_data())
         .and_then(|()| failpoint::hit("journal.aside-synced"))

@@ -71,6 +71,7 @@ pub const AFTER_FAILURES: &[(&str, &str)] = &[
 /// Passed by a start that finds a flipped bit, a hole that was never synced, the end of a write, and half a segment.
 pub const RECOVERY: &[&str] = &[
     "journal.temporary-removed",
+    "journal.aside-begun",
     "journal.aside-written",
     "journal.aside-synced",
     "journal.aside-renamed",
