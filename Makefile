@@ -45,10 +45,9 @@ check: tools
 	cargo test --workspace --exclude millstream-tests
 
 torture: tools
-	SCHEDULES_FROM=$$(date +%s)000000 cargo test -p millstream-journal -p millstream-channels \
+	TORTURE=$(TORTURE) SCHEDULES_FROM=$$(date +%s)000000 cargo test -p millstream-journal -p millstream-channels \
 		-p millstream-interleavings-core -p millstream-interleavings-journal -p millstream-interleavings-channels
 	TORTURE=$(TORTURE) TORTURE_REPORT=$(CURDIR)/docs/reliability/torture-$$(date -u +%F).md cargo test -p millstream-tests --test torture
-	TORTURE=$(TORTURE) cargo test -p millstream-journal --test every_byte
 
 soak: tools
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_REPORT=$(CURDIR)/docs/reliability/soak-$$(date -u +%F).md cargo test -p millstream-tests --test torture -- soak::two_agents --nocapture
