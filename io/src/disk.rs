@@ -32,18 +32,14 @@ pub trait Disk: Send + Sync + Debug {
     /// here leaves its last one unsynced at most, below which there is nothing: the next call, which cannot know, makes that
     /// good by syncing above the last one that is there.
     fn create_dir_all(&self, dir: &Path) -> Result<()> {
-        let Some(above) = dir.parent() else { return Ok(()) };
-        let is_new = !self.is_dir(dir);
-        if is_new {
-            self.create_dir_all(above)?;
-            self.create_dir(dir)?;
-            failpoint::hit("disk.directory-made")?;
-        }
-        match self.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
-            // Whoever made it saw to that: this process may not even look there.
-            Err(Error::Io { error, .. }) if !is_new && error.kind() == ErrorKind::PermissionDenied => Ok(()),
-            synced => synced,
-        }
+        make_durable(self, dir).map_err(|error| match error {
+            // Whoever asked knows this directory.
+            Error::Io { action, path, error } if path != dir => {
+                let above = format!("{}: {error}", path.display());
+                Error::io(action, dir, std::io::Error::new(error.kind(), above))
+            }
+            other => other,
+        })
     }
     /// Renames a file over whatever has the new name; durable after [`Self::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
@@ -99,6 +95,21 @@ pub fn atomic_write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> 
     disk.sync_dir(dir)
 }
 
+fn make_durable<D: Disk + ?Sized>(disk: &D, dir: &Path) -> Result<()> {
+    let Some(above) = dir.parent() else { return Ok(()) };
+    let is_new = !disk.is_dir(dir);
+    if is_new {
+        make_durable(disk, above)?;
+        disk.create_dir(dir)?;
+        failpoint::hit("disk.directory-made")?;
+    }
+    match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
+        // Whoever made it saw to that: this process may not even look there.
+        Err(Error::Io { error, .. }) if !is_new && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
+}
+
 // === impl SystemDisk ===
 
 impl Disk for SystemDisk {
@@ -130,8 +141,11 @@ impl Disk for SystemDisk {
 
     fn create_dir(&self, dir: &Path) -> Result<()> {
         match std::fs::create_dir(dir) {
-            Err(error) if !dir.is_dir() => Err(failed("create directory", dir, error)),
-            _ => Ok(()),
+            Err(_) if dir.is_dir() => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(failed("create directory", dir, ErrorKind::NotADirectory.into()))
+            }
+            made => made.map_err(|error| failed("create directory", dir, error)),
         }
     }
 
@@ -280,9 +294,9 @@ mod tests {
         assert!(made.is_dir());
         std::fs::write(made.join("f"), "").unwrap();
         let told = SystemDisk.create_dir_all(&made.join("f")).unwrap_err().to_string();
-        assert!(told.starts_with("create directory") && told.contains("c/f: "), "{told}");
+        assert!(told.starts_with("create directory") && told.ends_with("c/f: not a directory"), "{told}");
         let below = SystemDisk.create_dir_all(&made.join("f/d")).unwrap_err().to_string();
-        assert!(below.contains("c/f: File exists"), "{below}");
+        assert!(below.contains("c/f/d: ") && below.ends_with("c/f: not a directory"), "{below}");
         // What has none above it is there.
         SystemDisk.create_dir_all(Path::new("/")).unwrap();
         SystemDisk.create_dir_all(Path::new("")).unwrap();
