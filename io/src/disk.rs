@@ -97,15 +97,15 @@ pub fn atomic_write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> 
 
 fn make_durable<D: Disk + ?Sized>(disk: &D, dir: &Path) -> Result<()> {
     let Some(above) = dir.parent() else { return Ok(()) };
-    let is_new = !disk.is_dir(dir);
-    if is_new {
+    if !disk.is_dir(dir) {
         make_durable(disk, above)?;
         disk.create_dir(dir)?;
         failpoint::hit("disk.directory-made")?;
     }
     match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
-        // Whoever made it saw to that: this process may not even look there.
-        Err(Error::Io { error, .. }) if !is_new && error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        // It may be entered and not read, so it cannot be opened for that. The next best: file systems with a journal carry
+        // the name along with what was made below it.
+        Err(Error::Io { error, .. }) if error.kind() == ErrorKind::PermissionDenied => disk.sync_dir(dir),
         synced => synced,
     }
 }
@@ -300,6 +300,63 @@ mod tests {
         // What has none above it is there.
         SystemDisk.create_dir_all(Path::new("/")).unwrap();
         SystemDisk.create_dir_all(Path::new("")).unwrap();
+    }
+
+    /// The system's disk, on which this process may not read one directory.
+    #[derive(Debug)]
+    struct Closed(PathBuf);
+
+    impl Disk for Closed {
+        fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+            SystemDisk.create(path)
+        }
+
+        fn open(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
+            SystemDisk.open(path)
+        }
+
+        fn list(&self, dir: &Path) -> Result<Vec<String>> {
+            SystemDisk.list(dir)
+        }
+
+        fn is_dir(&self, dir: &Path) -> bool {
+            SystemDisk.is_dir(dir)
+        }
+
+        fn create_dir(&self, dir: &Path) -> Result<()> {
+            SystemDisk.create_dir(dir)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+            SystemDisk.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> Result<()> {
+            SystemDisk.remove(path)
+        }
+
+        fn sync_dir(&self, dir: &Path) -> Result<()> {
+            if dir == self.0 {
+                return Err(Error::io("fsync directory", dir, ErrorKind::PermissionDenied.into()));
+            }
+            SystemDisk.sync_dir(dir)
+        }
+
+        fn free_bytes(&self, dir: &Path) -> Result<u64> {
+            SystemDisk.free_bytes(dir)
+        }
+    }
+
+    #[test]
+    fn a_directory_serves_below_one_that_must_not_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (given, new) = (dir.path().join("given"), dir.path().join("new"));
+        std::fs::create_dir(&given).unwrap();
+        let disk = Closed(dir.path().to_owned());
+        for below in [given.join("below"), new.join("below")] {
+            disk.create_dir_all(&below).unwrap();
+            assert!(below.is_dir());
+        }
     }
 
     #[test]
