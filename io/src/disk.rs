@@ -97,15 +97,22 @@ pub fn atomic_write(disk: &dyn Disk, path: &Path, content: &[u8]) -> Result<()> 
 
 fn make_durable<D: Disk + ?Sized>(disk: &D, dir: &Path) -> Result<()> {
     let Some(above) = dir.parent() else { return Ok(()) };
-    if !disk.is_dir(dir) {
+    let is_new = !disk.is_dir(dir);
+    if is_new {
         make_durable(disk, above)?;
         disk.create_dir(dir)?;
         failpoint::hit("disk.directory-made")?;
     }
     match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
         // It may be entered and not read, so it cannot be opened for that. The next best: file systems with a journal carry
-        // the name along with what was made below it.
-        Err(Error::Io { error, .. }) if error.kind() == ErrorKind::PermissionDenied => disk.sync_dir(dir),
+        // the name along with the directory. One that was given is its maker's business.
+        Err(Error::Io { error, .. }) if error.kind() == ErrorKind::PermissionDenied => {
+            if is_new {
+                disk.sync_dir(dir)
+            } else {
+                Ok(())
+            }
+        }
         synced => synced,
     }
 }
@@ -302,9 +309,9 @@ mod tests {
         SystemDisk.create_dir_all(Path::new("")).unwrap();
     }
 
-    /// The system's disk, on which this process may not read one directory.
+    /// The system's disk, on which this process may not read some directories.
     #[derive(Debug)]
-    struct Closed(PathBuf);
+    struct Closed([PathBuf; 2]);
 
     impl Disk for Closed {
         fn create(&self, path: &Path) -> Result<Box<dyn DiskFile>> {
@@ -336,7 +343,7 @@ mod tests {
         }
 
         fn sync_dir(&self, dir: &Path) -> Result<()> {
-            if dir == self.0 {
+            if self.0.iter().any(|closed| dir == closed) {
                 return Err(Error::io("fsync directory", dir, ErrorKind::PermissionDenied.into()));
             }
             SystemDisk.sync_dir(dir)
@@ -352,7 +359,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (given, new) = (dir.path().join("given"), dir.path().join("new"));
         std::fs::create_dir(&given).unwrap();
-        let disk = Closed(dir.path().to_owned());
+        let disk = Closed([dir.path().to_owned(), given.clone()]);
         for below in [given.join("below"), new.join("below")] {
             disk.create_dir_all(&below).unwrap();
             assert!(below.is_dir());
