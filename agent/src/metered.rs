@@ -106,6 +106,10 @@ impl Channel for Metered {
         self.inner.reconfigure(options)
     }
 
+    fn set_aside(&self, event: Batch, sink: &str, reason: &str) -> Option<Ticket> {
+        self.inner.set_aside(event, sink, reason)
+    }
+
     fn close(&self) -> Ticket {
         self.inner.close()
     }

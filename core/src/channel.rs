@@ -83,6 +83,13 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
         Ok(None)
     }
 
+    /// Keeps an event that `sink` rejects for good beside the channel, as a dead letter. The ticket resolves once that is
+    /// durable: then the take that holds the event may be committed. An event whose name is kept already is not kept
+    /// twice. `None`: this channel has no place for it.
+    fn set_aside(&self, _event: Batch, _sink: &str, _reason: &str) -> Option<Ticket> {
+        None
+    }
+
     /// Stops accepting, finishes what was accepted, and releases the store.
     fn close(&self) -> Ticket {
         Ticket::ready(Ok(()))
@@ -101,6 +108,8 @@ pub struct ChannelTotals {
     pub taken_events: u64,
     /// Of these, events that no sink got: their records were damaged.
     pub lost_events: u64,
+    /// Of `taken_events`, events that a sink rejected: they are kept as dead letters.
+    pub dead_lettered: u64,
     /// Damaged places that were set aside since it was opened, each once over all openings.
     pub quarantined: u64,
     /// Events that came again under a name or position that was stored: they are not in `put_events` a second time.

@@ -40,6 +40,7 @@ metric_names!(
     EventTakeErrorCount,
     EventLostCount,
     QuarantineCount,
+    EventDeadLetterCount,
     ConnectionCreatedCount,
     ConnectionClosedCount,
     ConnectionFailedCount,

@@ -74,6 +74,12 @@ impl Ledger {
             lost: stored as i64 - (committed + waiting) as i64,
         }
     }
+
+    /// Counts events that sinks on the way to the job rejected: they are kept beside the channels, and will not arrive.
+    pub fn set_aside(&mut self, events: u64) {
+        self.dead_lettered += events;
+        self.lost -= events as i64;
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +127,13 @@ mod tests {
         let job = Committed { counted: [(1, 6), (2, 7)].into(), ..Committed::default() };
         let ledger = Ledger::balance_all(&[channel(), second], 4, &job);
         assert_eq!((ledger.stored, ledger.counted, ledger.waiting, ledger.lost), (17, 13, 4, 0));
+    }
+
+    #[test]
+    fn what_was_set_aside_on_the_way_is_not_lost() {
+        let mut ledger = Ledger::balance(&channel(), &Committed { dead_lettered: 1, ..job(1, 4) });
+        ledger.set_aside(2);
+        assert_eq!((ledger.stored, ledger.counted, ledger.dead_lettered, ledger.lost), (10, 3, 3, 0));
     }
 
     #[test]

@@ -262,6 +262,8 @@ pub struct ChannelView {
     pub taken_since_start: u64,
     /// Of these, events that no sink got as their records were damaged: `EventLostCount`.
     pub lost_events: u64,
+    /// Of these, events that a sink rejected, over the lifetime of the data: `EventDeadLetterCount`.
+    pub dead_lettered: u64,
     /// Damaged places that were set aside since it was opened: `QuarantineCount`.
     pub quarantined: u64,
     /// Whether a restart finds the events again.
@@ -293,6 +295,7 @@ impl ObservedChannel {
             put_since_start: totals.put_events.saturating_sub(self.put_before),
             taken_since_start: totals.taken_events.saturating_sub(self.taken_before),
             lost_events: totals.lost_events,
+            dead_lettered: totals.dead_lettered,
             quarantined: totals.quarantined,
             durable: self.channel.is_durable(),
         }

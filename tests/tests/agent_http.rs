@@ -93,7 +93,7 @@ fn every_component_has_the_attributes_that_the_real_flume_shows() {
     agent.until_true("all delivered", || metrics(&address)["CHANNEL.c1"]["EventTakeSuccessCount"] == "50");
     let mut metrics = metrics(&address);
     let members = |component: &Value| component.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    for ours in ["EventLostCount", "QuarantineCount"] {
+    for ours in ["EventLostCount", "QuarantineCount", "EventDeadLetterCount"] {
         let file = metrics["CHANNEL.c2"].as_object_mut().unwrap();
         assert_eq!(file.remove(ours), Some("0".into()), "damage that nobody did");
     }

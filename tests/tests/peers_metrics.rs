@@ -250,7 +250,7 @@ fn every_attribute_of_flume_is_there_with_its_value() {
         let mut wanted = names(their);
         if ON_DISK.contains(&component) {
             differs("metrics-damage", names(our), wanted.clone());
-            wanted.extend(["EventLostCount", "QuarantineCount"]);
+            wanted.extend(["EventLostCount", "QuarantineCount", "EventDeadLetterCount"]);
         }
         assert_eq!(names(our), wanted, "{component}");
         for attribute in OF_CHANCE.iter().filter(|attribute| names(their).contains(*attribute)) {

@@ -58,13 +58,15 @@ fn fill(attributes: &mut Attributes, component: &ComponentStatus, open: Option<&
     attributes.insert("ChannelCapacity", number(view.as_ref().map(|view| view.capacity_events)));
     attributes.insert("EventPutSuccessCount", number(view.as_ref().map(|view| view.put_since_start)));
     attributes.insert("EventTakeSuccessCount", number(view.as_ref().map(|view| view.taken_since_start)));
-    let (lost, quarantined) = view.as_ref().map_or((0, 0), |view| (view.lost_events, view.quarantined));
+    let (lost, quarantined, dead_lettered) =
+        view.as_ref().map_or((0, 0, 0), |view| (view.lost_events, view.quarantined, view.dead_lettered));
     let percentage = view.filter(|view| view.capacity_events > 0).map_or(f64::MAX, |view| view.fill_percentage);
     attributes.insert("ChannelFillPercentage", java_double(percentage));
     if has_a_disk(component) {
-        // Flume has neither: it stops at damage.
+        // Flume has none of them: it stops at damage, and at what a sink rejects.
         attributes.insert(MetricName::EventLostCount.flume_name(), lost.to_string());
         attributes.insert(MetricName::QuarantineCount.flume_name(), quarantined.to_string());
+        attributes.insert(MetricName::EventDeadLetterCount.flume_name(), dead_lettered.to_string());
     }
     if &*component.type_name != "file" {
         return;

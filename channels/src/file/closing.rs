@@ -14,7 +14,7 @@ impl Store {
         !was_closed
     }
 
-    /// Finishes what was accepted and closes both journals. Waits for the disk.
+    /// Finishes what was accepted and closes the journals. Waits for the disk.
     ///
     /// # Errors
     /// What could not be written. Puts that were not stored were told so.
@@ -32,7 +32,8 @@ impl Store {
             tracing::debug!(channel = %self.gate.channel, %error, "delivered segments stay until the next start");
         }
         drop(state);
-        self.log.close().and(acks)
+        let letters = self.letters.close();
+        self.log.close().and(acks).and(letters)
     }
 
     /// Leaves a snapshot alone, on the disk.
@@ -45,6 +46,7 @@ impl Store {
     /// See [`millstream_core::Channel::totals`].
     pub(super) fn totals(&self) -> ChannelTotals {
         let (capacity_events, _) = self.gate.room.capacity();
+        let dead_lettered = self.letters.count();
         let state = self.state.lock();
         let dropped = &state.origins.stored.dropped;
         ChannelTotals {
@@ -52,6 +54,7 @@ impl Store {
             put_events: state.stored,
             taken_events: state.acked.len(),
             lost_events: state.lost.len(),
+            dead_lettered,
             quarantined: self.log.stats().set_aside + self.acks.stats().set_aside,
             redelivered_events: state.trimmed,
             named_elsewhere: state.named_elsewhere,

@@ -123,12 +123,7 @@ impl LogSnapshot {
             out.0.extend_from_slice(&run.incarnation.to_le_bytes());
             out.u64(run.name);
         }
-        out.count(self.received.iter().len());
-        for (incarnation, known) in self.received.iter() {
-            out.0.extend_from_slice(&incarnation.to_le_bytes());
-            out.count(known.range_count());
-            known.ranges().for_each(|range| out.range(range));
-        }
+        out.name_set(&self.received);
         out.u64(self.trimmed);
         out.u64(self.named_elsewhere);
         out.0.into()
@@ -280,7 +275,7 @@ impl AckSnapshot {
     }
 }
 
-fn unknown(what: &str, bytes: &[u8], newest: u8) -> Error {
+pub(super) fn unknown(what: &str, bytes: &[u8], newest: u8) -> Error {
     match bytes.first() {
         Some(&later) if later > newest => Error::mismatch(
             what,
@@ -290,10 +285,10 @@ fn unknown(what: &str, bytes: &[u8], newest: u8) -> Error {
     }
 }
 
-struct Writer(Vec<u8>);
+pub(super) struct Writer(pub(super) Vec<u8>);
 
 impl Writer {
-    fn u64(&mut self, number: u64) {
+    pub(super) fn u64(&mut self, number: u64) {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
@@ -302,9 +297,18 @@ impl Writer {
         self.0.extend_from_slice(&count.to_le_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.count(text.len());
         self.0.extend_from_slice(text.as_bytes());
+    }
+
+    pub(super) fn name_set(&mut self, names: &NameSet) {
+        self.count(names.iter().len());
+        for (incarnation, known) in names.iter() {
+            self.0.extend_from_slice(&incarnation.to_le_bytes());
+            self.count(known.range_count());
+            known.ranges().for_each(|range| self.range(range));
+        }
     }
 
     fn range(&mut self, range: Range<u64>) {
@@ -313,10 +317,10 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*head)
@@ -326,7 +330,7 @@ impl Reader<'_> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
@@ -334,14 +338,14 @@ impl Reader<'_> {
         self.array().map(u128::from_le_bytes)
     }
 
-    fn text(&mut self) -> Option<Arc<str>> {
+    pub(super) fn text(&mut self) -> Option<Arc<str>> {
         let len = self.u32()? as usize;
         let (text, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(String::from_utf8_lossy(text).into())
     }
 
-    fn name_set(&mut self) -> Option<NameSet> {
+    pub(super) fn name_set(&mut self) -> Option<NameSet> {
         let mut received = Vec::new();
         for _ in 0..self.u32()? {
             let incarnation = self.u128()?;

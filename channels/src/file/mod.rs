@@ -1,6 +1,7 @@
 //! Keeps events on disk.
 //!
-//! Two journals, side by side: `log` holds what was put, `acks` what of it was delivered. The bytes are described in
+//! Two journals, side by side: `log` holds what was put, `acks` what of it was delivered; a third one, `deadletters`, what a
+//! sink rejected for good. The bytes are described in
 //! `docs/formats/file-channel.md`. Recent events stay in memory, so a sink that keeps up never reads the disk; a backlog
 //! is read back in order. Memory does not grow with it.
 //!
@@ -22,6 +23,7 @@ mod acks;
 mod backlog;
 mod closing;
 mod format;
+mod letters;
 pub(crate) mod lock;
 pub mod offline;
 pub(crate) mod options;
@@ -144,6 +146,10 @@ impl Channel for FileChannel {
     fn waiting_names(&self) -> Vec<(u128, Range<u64>)> {
         let state = self.store.state.lock();
         state.names.waiting(&state.acked, 0..state.stored)
+    }
+
+    fn set_aside(&self, event: Batch, sink: &str, reason: &str) -> Option<Ticket> {
+        Some(self.store.letters.set_aside(event, sink, reason))
     }
 
     fn close(&self) -> Ticket {

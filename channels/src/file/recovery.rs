@@ -9,6 +9,7 @@ use millstream_io::Disk;
 use millstream_journal::{Journal, Location, Options, Record};
 
 use super::format::{AckSnapshot, LogSnapshot, PutRecord, incarnation};
+use super::letters::Letters;
 use super::options::FileOptions;
 use super::origins::{Origins, Positions};
 use super::store::{Segment, State, Store};
@@ -53,6 +54,7 @@ impl Store {
     ) -> Result<Arc<Self>> {
         let log = Log::open(Arc::clone(&disk), &dir.join(LOG), name, options)?;
         let id = log.snapshot.store;
+        let letters = Arc::new(Letters::open(Arc::clone(&disk), dir, name)?);
         let (acks, delivered) = open_acks(disk, &dir.join(ACKS), name, id, options.segment_bytes)?;
         let AckSnapshot { mut acked, lost, .. } = delivered;
         let oldest = log.segments.front().map_or(0, |oldest| oldest.first);
@@ -96,12 +98,17 @@ impl Store {
             opening,
             log: log.journal,
             acks,
+            letters,
             durability: options.durability,
             memory_bytes,
             reader: Mutex::new(None),
             state: Mutex::new(state),
         });
         store.load(log.base, log.puts, logged);
+        store.letters.hold_against(|| {
+            let state = store.state.lock();
+            state.names.waiting(&state.acked, 0..state.stored)
+        });
         if !log.fresh {
             tracing::info!(
                 channel = %name, dir = %dir.display(), waiting_events,

@@ -11,6 +11,7 @@ use millstream_journal::{Appended, Durability, Journal, Location, Reader};
 
 use super::acks::Acks;
 use super::format::{LogSnapshot, RECORD, TRIMMED, incarnation, put_record};
+use super::letters::Letters;
 use super::origins::Origins;
 use crate::gate::Gate;
 use crate::names::Names;
@@ -31,6 +32,7 @@ pub(crate) struct Store {
     pub(super) opening: u64,
     pub(super) log: Journal,
     pub(super) acks: Journal,
+    pub(super) letters: Arc<Letters>,
     /// When a put counts as done.
     pub(super) durability: Durability,
     pub(super) memory_bytes: u64,

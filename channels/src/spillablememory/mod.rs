@@ -360,6 +360,7 @@ impl Channel for SpillableMemoryChannel {
             put_events: memory.put_events + disk.put_events,
             taken_events: memory.taken_events + disk.taken_events,
             lost_events: disk.lost_events,
+            dead_lettered: disk.dead_lettered,
             quarantined: disk.quarantined,
             redelivered_events: memory.redelivered_events + disk.redelivered_events,
             named_elsewhere: disk.named_elsewhere,
@@ -374,6 +375,11 @@ impl Channel for SpillableMemoryChannel {
         let memory = self.memory.as_ref().map(Channel::waiting_names);
         let disk = self.disk.as_ref().map(|disk| disk.waiting_names());
         memory.into_iter().chain(disk).flatten().collect()
+    }
+
+    /// What came from memory too: there is one place for all.
+    fn set_aside(&self, event: Batch, sink: &str, reason: &str) -> Option<Ticket> {
+        self.disk.as_ref()?.set_aside(event, sink, reason)
     }
 
     fn close(&self) -> Ticket {
