@@ -3,6 +3,7 @@
 mod building;
 mod checking;
 mod groups;
+mod poison;
 mod probe;
 mod refusing;
 mod reloading;

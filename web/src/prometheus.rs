@@ -101,7 +101,9 @@ impl Path {
             ("channel", MetricName::EventTakeSuccessCount) => open().map(|channel| channel.view().taken_since_start),
             ("channel", MetricName::EventLostCount) if on_disk => open().map(|channel| channel.view().lost_events),
             ("channel", MetricName::QuarantineCount) if on_disk => open().map(|channel| channel.view().quarantined),
-            ("channel", MetricName::EventDeadLetterCount) if on_disk => open().map(|channel| channel.view().dead_lettered),
+            ("channel", MetricName::EventDeadLetterCount) if on_disk => {
+                open().map(|channel| channel.view().dead_lettered)
+            }
             ("channel", MetricName::EventPutErrorCount | MetricName::EventTakeErrorCount) => Some(counted),
             (kind, name) => match flume::counters(kind) {
                 Some(names) => names.contains(&name).then_some(counted),

@@ -15,6 +15,7 @@ pub fn sentences(path: &PathStatus) -> Vec<String> {
     sentences.extend(of_kind(&["channel"]).filter_map(|one| trouble(one, BETWEEN)));
     sentences.extend(path.channels.iter().filter_map(held_up));
     sentences.extend(of_kind(&["receiver", "source"]).filter_map(|one| trouble(one, IN)));
+    let dead = path.channels.iter().filter_map(dead_letters).collect::<Vec<_>>();
     if sentences.is_empty() {
         let waiting: u64 = path.channels.iter().map(|channel| channel.view().size_events).sum();
         sentences.push(match waiting {
@@ -23,7 +24,20 @@ pub fn sentences(path: &PathStatus) -> Vec<String> {
             events => format!("Everything flows: every component works, and {events} events are under way."),
         });
     }
+    // They hold nothing up: behind what does, or behind that all flows.
+    sentences.extend(dead);
     sentences
+}
+
+/// What a channel keeps of events that its sinks reject.
+fn dead_letters(channel: &ObservedChannel) -> Option<String> {
+    let ChannelView { name, dead_lettered, .. } = channel.view();
+    let events = match dead_lettered {
+        0 => return None,
+        1 => "1 event that a sink rejected".to_owned(),
+        events => format!("{events} events that a sink rejected"),
+    };
+    Some(format!("Channel {name} keeps {events}: millstream deadletter ls shows them, with one of its dataDirs."))
 }
 
 /// What is wrong with one component, and what follows from it.

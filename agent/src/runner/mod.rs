@@ -5,6 +5,7 @@
 //! anew.
 
 mod backoff;
+mod poison;
 mod sink;
 mod source;
 
@@ -16,6 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::pipeline::panicked;
 pub(crate) use backoff::Backoff;
+#[cfg(test)]
+pub(crate) use poison::ATTEMPTS;
 pub(crate) use sink::run_sink;
 pub(crate) use source::run_source;
 
@@ -70,8 +73,8 @@ async fn contained<T: Send + 'static>(
     }
 }
 
-/// How long to wait at least; `None` when the component cannot go on. Where there is nothing to set aside, a rejection
-/// can only be repeated: nothing is lost, and the status shows why nothing moves.
+/// How long to wait at least; `None` when the component cannot go on. A rejection of which nothing can be set aside can
+/// only be repeated: nothing is lost, and the status shows why nothing moves.
 fn retry_after(error: &Error) -> Option<std::time::Duration> {
     match error.reaction() {
         Reaction::Retry { after } => Some(after),

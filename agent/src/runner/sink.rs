@@ -2,8 +2,8 @@
 //!
 //! # Delivery
 //! A take is committed after its delivery and rolled back otherwise. One is open at a time, until its commit is written, so
-//! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink rejects for good go back as well and are offered again, with the longest wait: they hold up
-//! what is behind them, and nothing is lost.
+//! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink rejects for good go back as well, and the one at fault among them is found and set aside: see
+//! [`super::poison`].
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::Instrument;
 
+use super::poison::{Letterbox, Suspicion, Verdict, Why};
 use super::{Backoff, contained, keep_running, retry_after};
 use crate::pipeline::{SinkPart, panicked};
 
@@ -53,6 +54,7 @@ struct Draining {
     /// Until when nothing is taken, after a failure or an empty take.
     paused: Option<Instant>,
     backoff: Backoff,
+    suspicion: Suspicion,
     /// When a failure was told last.
     told: Option<Instant>,
 }
@@ -61,10 +63,20 @@ struct Draining {
 struct Delivered {
     events: u64,
     bytes: u64,
-    /// An error: the take is rolled back.
+    /// An error: the take is rolled back, unless its only event was set aside.
     outcome: Result<()>,
+    aside: Aside,
     /// Of the commit of what was delivered.
     written: Result<()>,
+}
+
+/// Whether the only event of a take was set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    No,
+    Yes,
+    /// It was to be, and the channel has no place for it.
+    NoPlace,
 }
 
 /// A take under way.
@@ -88,6 +100,7 @@ impl Draining {
             open_bytes: 0,
             paused: None,
             backoff: Backoff::default(),
+            suspicion: Suspicion::default(),
             told: None,
         }
     }
@@ -95,7 +108,7 @@ impl Draining {
     /// How much to take: a channel may change its bounds while it is open.
     fn limit(&self) -> Limit {
         let most = usize::try_from(self.channel.transaction_capacity()).unwrap_or(usize::MAX);
-        Limit { events: self.batch_size.min(most).max(1), bytes: TAKE_BYTES }
+        Limit { events: self.suspicion.limit(self.batch_size.min(most).max(1)), bytes: TAKE_BYTES }
     }
 
     async fn run(mut self) -> Result<()> {
@@ -141,7 +154,8 @@ impl Draining {
     }
 
     fn may_take(&self) -> bool {
-        let few = self.open.len() < self.sink.most_open().max(1);
+        let most = if self.suspicion.is_dividing() { 1 } else { self.sink.most_open().max(1) };
+        let few = self.open.len() < most;
         self.paused.is_none() && few && (self.open.is_empty() || self.open_bytes < OPEN_BYTES)
     }
 
@@ -166,7 +180,7 @@ impl Draining {
             }
             Err(error) => {
                 self.count(MetricName::ChannelReadFail, 1);
-                self.back_off(error, 0)
+                self.back_off(&error)
             }
         }
     }
@@ -178,27 +192,49 @@ impl Draining {
         let batches = with_marks(&take);
         self.cx.status.see(&batches);
         let bytes = batches.iter().map(Batch::body_bytes).sum();
+        let alone = take.events() == 1 && self.suspicion.may_set_aside();
+        let letterbox = batches.first().filter(|_| alone).map(|batch| Letterbox {
+            channel: Arc::clone(&self.channel),
+            sink: self.place.clone(),
+            event: batch.slice(0..1),
+        });
         let delivery = self.sink.deliver(batches);
         if self.sink.most_open() > 1 {
             // The answers may take long: until then the channel need not hold all of it in memory.
             take.release();
         }
         self.open_bytes += bytes;
-        delivered(delivery, take, bytes)
+        delivered(delivery, take, bytes, letterbox)
     }
 
     fn settle(&mut self, delivered: Result<Delivered, JoinError>) -> Result<()> {
-        let Delivered { events, bytes, outcome, written } = match delivered {
+        let Delivered { events, bytes, outcome, aside, written } = match delivered {
             Ok(delivered) => delivered,
             Err(ended) if ended.is_panic() => return Err(panicked(&self.place, &*ended.into_panic())),
             Err(_) => return Err(Error::Stopped { what: self.place.as_str().into() }),
         };
         self.open_bytes -= bytes;
-        if let Err(error) = outcome {
-            self.count(MetricName::EventWriteFail, 1);
-            return self.back_off(error, events);
+        match outcome {
+            Ok(()) => {
+                self.count(MetricName::EventDrainSuccessCount, events);
+                self.suspicion.delivered(events as usize);
+            }
+            Err(error) => {
+                self.count(MetricName::EventWriteFail, 1);
+                match aside {
+                    Aside::Yes => {
+                        // The channel has told it.
+                        self.cx.status.failed(&error);
+                        self.suspicion.set_aside();
+                    }
+                    _ if error.reaction() == Reaction::Reject => {
+                        self.rejected(error, events, aside);
+                        return Ok(());
+                    }
+                    _ => return self.back_off(&error),
+                }
+            }
         }
-        self.count(MetricName::EventDrainSuccessCount, events);
         if let Err(error) = written {
             tracing::warn!(%error, events, "delivered, but that could not be noted; they may come again");
             self.cx.status.failed(&error);
@@ -215,25 +251,62 @@ impl Draining {
     ///
     /// # Errors
     /// The error itself, when the sink cannot go on.
-    fn back_off(&mut self, error: Error, events: u64) -> Result<()> {
-        let Some(after) = retry_after(&error) else { return Err(error) };
-        self.cx.status.failed(&error);
+    fn back_off(&mut self, error: &Error) -> Result<()> {
+        let Some(after) = retry_after(error) else { return Err(error.clone()) };
+        if let Some((attempt, wait_ms)) = self.pause(error, after) {
+            match self.tells() {
+                true => tracing::warn!(%error, attempt, wait_ms, "delivery failed, trying again"),
+                false => tracing::debug!(%error, attempt, wait_ms, "delivery failed, trying again"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has events that were rejected offered again, or in parts. They are in the channel again.
+    fn rejected(&mut self, error: Error, events: u64, aside: Aside) {
+        if self.paused.is_some() {
+            // With another take that was open beside it.
+            return self.cx.status.failed(&error);
+        }
+        let verdict = match aside {
+            Aside::NoPlace => self.suspicion.has_no_place(),
+            Aside::No | Aside::Yes => self.suspicion.rejected(events as usize),
+        };
+        match verdict {
+            Verdict::Divide => {
+                self.cx.status.failed(&error);
+                tracing::debug!(%error, events, "sink rejects one of these events, it is looked for");
+                // What is being taken meanwhile is as much as was usual.
+                self.paused = Some(Instant::now());
+            }
+            Verdict::Again => {
+                if let Some((attempt, wait_ms)) = self.pause(&error, BEFORE_AGAIN) {
+                    tracing::warn!(%error, events, attempt, wait_ms, "sink rejects events, they stay and are tried again");
+                }
+            }
+            Verdict::Stays(why, new) => {
+                let error = because(error, why);
+                let after = retry_after(&error).unwrap_or(BEFORE_AGAIN);
+                let Some((attempt, wait_ms)) = self.pause(&error, after) else { return };
+                match new || self.tells() {
+                    true => tracing::error!(%error, attempt, wait_ms, "sink rejects an event, it stays"),
+                    false => tracing::debug!(%error, attempt, wait_ms, "sink rejects an event, it stays"),
+                }
+            }
+        }
+    }
+
+    /// Waits at least `after`, longer after several failures in a row. How many, and for how many ms; `None` when it waits
+    /// already, as something failed that was open beside it.
+    fn pause(&mut self, error: &Error, after: Duration) -> Option<(u64, u64)> {
+        self.cx.status.failed(error);
         self.cx.status.enter(State::Retrying);
         if self.paused.is_some() {
-            // Failed with another one that was open beside it.
-            return Ok(());
+            return None;
         }
         let wait = self.backoff.next(after);
-        let (attempt, wait_ms) = (self.backoff.attempts(), wait.as_millis() as u64);
-        match error.reaction() {
-            Reaction::Reject => {
-                tracing::error!(%error, events, attempt, wait_ms, "sink rejects events, they stay and are tried again");
-            }
-            _ if self.tells() => tracing::warn!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
-            _ => tracing::debug!(%error, events, attempt, wait_ms, "delivery failed, trying again"),
-        }
         self.paused = Some(Instant::now() + wait);
-        Ok(())
+        Some((self.backoff.attempts(), wait.as_millis() as u64))
     }
 
     /// Whether a failure is worth a line: the first one in a row, and one from time to time. A peer that is not there yet
@@ -274,14 +347,39 @@ fn with_marks(take: &Take) -> Arc<[Batch]> {
     batches.into()
 }
 
-/// Commits the take once it is delivered, and waits until that is written: a crash in between delivers it again.
-async fn delivered(delivery: Fut<'static, Result<()>>, take: Take, bytes: u64) -> Delivered {
-    let (outcome, events) = (delivery.await, take.events() as u64);
-    let written = match &outcome {
-        Ok(()) => take.commit().await,
-        Err(_) => Ok(()),
+/// Commits the take once it is delivered or set aside, and waits until that is written: a crash in between delivers it
+/// again.
+async fn delivered(
+    delivery: Fut<'static, Result<()>>,
+    take: Take,
+    bytes: u64,
+    letterbox: Option<Letterbox>,
+) -> Delivered {
+    let (mut outcome, events, mut aside) = (delivery.await, take.events() as u64, Aside::No);
+    if let Err(error) = &outcome
+        && error.reaction() == Reaction::Reject
+        && let Some(letterbox) = letterbox
+    {
+        match letterbox.keep(error).await {
+            Some(Ok(())) => aside = Aside::Yes,
+            Some(Err(error)) => outcome = Err(error),
+            None => aside = Aside::NoPlace,
+        }
+    }
+    let written = match outcome.is_ok() || aside == Aside::Yes {
+        true => take.commit().await,
+        false => Ok(()),
     };
-    Delivered { events, bytes, outcome, written }
+    Delivered { events, bytes, outcome, aside, written }
+}
+
+/// A rejection of which nobody is rid, with what to do.
+fn because(error: Error, why: Why) -> Error {
+    let reason = match error {
+        Error::Rejected { reason } => reason,
+        other => other.to_string(),
+    };
+    Error::Rejected { reason: format!("{reason}; {}", why.text()) }
 }
 
 /// Most bytes of bodies in one take.
@@ -292,3 +390,5 @@ const OPEN_BYTES: u64 = 16 << 20;
 const TELL_EVERY: Duration = Duration::from_secs(60);
 /// However short a channel's keep-alive is, an empty one does not keep a core busy. Flume waits 1 to 5 s.
 const LEAST_REST: Duration = Duration::from_millis(100);
+/// Before events that were rejected are offered again: longer every time.
+const BEFORE_AGAIN: Duration = Duration::from_millis(250);

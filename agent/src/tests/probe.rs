@@ -32,6 +32,8 @@ pub(super) struct Probe {
     delivered: watch::Sender<Vec<String>>,
     /// Calls begun.
     calls: watch::Sender<usize>,
+    /// Bodies that are rejected.
+    poison: Arc<Mutex<Vec<String>>>,
     /// Deliveries wait while it is false.
     open: watch::Sender<bool>,
 }
@@ -76,6 +78,7 @@ impl Probe {
             acts: Arc::new(Mutex::new(acts.into_iter().collect())),
             delivered: watch::Sender::new(Vec::new()),
             calls: watch::Sender::new(0),
+            poison: Arc::default(),
             open: watch::Sender::new(true),
         };
         assert!(PROBES.lock().insert(name.to_owned(), probe.clone()).is_none(), "one probe per test");
@@ -91,6 +94,11 @@ impl Probe {
     /// From now on every call works.
     pub(super) fn behave(&self) {
         self.acts.lock().clear();
+    }
+
+    /// From now on these are rejected, and no others.
+    pub(super) fn reject(&self, poison: &[u32]) {
+        *self.poison.lock() = poison.iter().map(u32::to_string).collect();
     }
 
     pub(super) fn close(&self) {
@@ -141,6 +149,9 @@ impl Sink for ProbeSink {
             probe.act().await?;
             let bodies = batches.iter().flat_map(Batch::iter).map(|event| String::from_utf8_lossy(event.body()).into());
             let bodies: Vec<String> = bodies.collect();
+            if let Some(poison) = bodies.iter().find(|body| probe.poison.lock().contains(body)) {
+                return Err(Error::Rejected { reason: format!("{poison} is poison") });
+            }
             probe.delivered.send_modify(|delivered| delivered.extend(bodies));
             Ok(())
         })

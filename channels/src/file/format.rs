@@ -229,6 +229,18 @@ fn read_ack_record(bytes: &[u8]) -> Result<Vec<Range<u64>>> {
     Ok(ranges)
 }
 
+/// Reads a record of numbers of letters.
+///
+/// # Errors
+/// `Corrupt`, where a checksum was right: written by something else.
+pub(super) fn numbers(bytes: &[u8]) -> Result<Vec<u64>> {
+    let (numbers, rest) = bytes.as_chunks();
+    if !rest.is_empty() {
+        return Err(Error::corrupt("record of replayed letters", format_args!("{} bytes, no numbers", bytes.len())));
+    }
+    Ok(numbers.iter().map(|number| u64::from_le_bytes(*number)).collect())
+}
+
 // === impl AckSnapshot ===
 
 impl AckSnapshot {

@@ -297,7 +297,10 @@ mod tests {
         let written = letter().encode();
         let read = Letter::decode(&record(&written)).unwrap();
         assert_eq!((read.number, read.time_ms, &*read.sink, &*read.reason), (3, 99, "a1.sinks.k1", "not to my taste"));
-        assert_eq!((read.event.event(0).body(), name_of(&read.event)), (&b"poison"[..], format!("{:032x}:21", 7u128 << 64)));
+        assert_eq!(
+            (read.event.event(0).body(), name_of(&read.event)),
+            (&b"poison"[..], format!("{:032x}:21", 7u128 << 64))
+        );
         let whole = record(&written);
         for length in 0..whole.payload.len() {
             let cut = Record { payload: whole.payload.slice(..length), ..whole.clone() };

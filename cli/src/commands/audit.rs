@@ -51,6 +51,8 @@ struct Channel {
     totals: ChannelTotals,
     /// Names that wait.
     waiting: Vec<(u128, std::ops::Range<u64>)>,
+    /// Names of dead letters.
+    dead_lettered: Vec<(u128, std::ops::Range<u64>)>,
 }
 
 /// Prints the ledger.
@@ -131,7 +133,14 @@ impl Audit {
         let waiting: Vec<_> = names.iter().flat_map(|(id, set)| set.ranges().map(|range| (*id, range))).collect();
         let all = waiting.iter().map(|(_, range)| range.end - range.start).sum();
         let totals: Vec<ChannelTotals> = linked.iter().map(|(_, channel)| channel.totals.clone()).collect();
-        let ledger = Ledger::balance_all(&totals, all, &job.committed(&waiting));
+        let mut ledger = Ledger::balance_all(&totals, all, &job.committed(&waiting));
+        let mut dead: BTreeMap<u128, IntervalSet> = BTreeMap::new();
+        for (incarnation, range) in read().flat_map(|(_, channel)| &channel.dead_lettered) {
+            if stores.contains(&((incarnation >> 64) as u64)) {
+                dead.entry(*incarnation).or_default().insert(range.clone());
+            }
+        }
+        ledger.set_aside(dead.values().map(IntervalSet::len).sum());
         let mut row = json!(ledger);
         row["job"] = job.job.clone().into();
         row["last_batch"] = job.last_batch.into();
@@ -165,7 +174,9 @@ impl Channel {
         // Read as a whole: events whose record is gone do not wait, whatever the numbers of the others say.
         let totals = channel.totals(&mut |bytes| progress.add(bytes))?;
         progress.finish();
-        Ok(Self { totals, waiting: channel.view()?.waiting_names() })
+        let waiting = channel.view()?.waiting_names();
+        let dead_lettered = if totals.dead_lettered > 0 { channel.dead_lettered_names()? } else { Vec::new() };
+        Ok(Self { totals, waiting, dead_lettered })
     }
 
     fn row(&self) -> Value {
@@ -178,6 +189,7 @@ impl Channel {
             "out": totals.taken_events - totals.lost_events,
             "waiting": totals.waiting_events(),
             "lost": totals.lost_events,
+            "dead_lettered": totals.dead_lettered,
             "dropped": dropped,
             "redelivered": totals.redelivered_events,
             "named_elsewhere": totals.named_elsewhere,
@@ -190,7 +202,9 @@ fn channel_text(row: &Value) -> String {
     if let Some(line) = unread(row) {
         return head + &line;
     }
-    let sum = format!("  in {} = out {} + waiting {} + lost {}\n", row["in"], row["out"], row["waiting"], row["lost"]);
+    let out =
+        super::channel::out(row["out"].as_u64().unwrap_or_default(), row["dead_lettered"].as_u64().unwrap_or_default());
+    let sum = format!("  in {} = out {out} + waiting {} + lost {}\n", row["in"], row["waiting"], row["lost"]);
     let (dropped, redelivered) = (rules(&row["dropped"]), &row["redelivered"]);
     head + &sum + &format!("  dropped: {dropped}; redelivered and known: {redelivered}\n")
 }

@@ -7,6 +7,7 @@
 //! What is taken from [`StoppedChannel::view`] stays in the channel. What is taken from [`StoppedChannel::open`] and
 //! committed is gone, as with an agent.
 
+mod letters;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use super::recovery::{ACKS, LOG};
 use super::store::{MEMORY_BYTES, Store};
 use super::{FileChannel, Locks, format};
 
+pub use letters::{DeadLetters, Letter};
 pub use verify::{Problem, Severity, Verified};
 
 /// How long a take waits for events that turn out to be lost.
@@ -183,6 +185,22 @@ impl StoppedChannel {
         let channel = self.view_on(ViewDisk::default())?;
         channel.store.sweep(progress)?;
         Ok(channel.totals())
+    }
+
+    /// Names of the events that are dead letters and do not wait.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn dead_lettered_names(&self) -> Result<Vec<(u128, std::ops::Range<u64>)>> {
+        let channel = self.view_on(ViewDisk::default())?;
+        let (kept, waiting) = (channel.store.letters.kept(), channel.waiting_names());
+        let mut dead = Vec::new();
+        for (id, names) in kept.names.iter() {
+            let mut names = names.clone();
+            waiting.iter().filter(|(other, _)| *other == id).for_each(|(_, range)| _ = names.remove(range.clone()));
+            dead.extend(names.ranges().map(|range| (id, range)));
+        }
+        Ok(dead)
     }
 
     /// What [`Self::repair`] would change, by file, and how many events it would note as lost; `progress` is told the bytes

@@ -7,7 +7,7 @@ use millstream_channels::file::offline::StoppedChannel;
 use millstream_core::{ChannelRef, EventRef, Limit, Result};
 use serde_json::{Value, json};
 
-use super::{OneArguments, block_on, next};
+use super::{OneArguments, block_on, next, out};
 use crate::commands::output::{Output, bytes, event_json, print, print_json, printable, time};
 
 #[derive(Debug, Args)]
@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             "out": totals.taken_events - totals.lost_events,
             "waiting": totals.waiting_events(),
             "lost": totals.lost_events,
+            "dead_lettered": totals.dead_lettered,
             "redelivered": totals.redelivered_events,
             "dropped": dropped,
             "waiting_bytes": totals.waiting_bytes,
@@ -66,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     lines.push(format!(
         "  in {} = out {} + waiting {} + lost {}; redelivered and known: {}",
         totals.put_events,
-        totals.taken_events - totals.lost_events,
+        out(totals.taken_events - totals.lost_events, totals.dead_lettered),
         totals.waiting_events(),
         totals.lost_events,
         totals.redelivered_events

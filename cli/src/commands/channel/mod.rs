@@ -84,6 +84,15 @@ pub(crate) fn run(command: Command) -> ExitCode {
     outcome.unwrap_or_else(|error| exit::failure(&error))
 }
 
+/// How many events went out, and how many of them nowhere.
+pub(super) fn out(events: u64, dead_lettered: u64) -> String {
+    match dead_lettered {
+        0 => events.to_string(),
+        1 => format!("{events} (1 of them a dead letter)"),
+        several => format!("{events} ({several} of them dead letters)"),
+    }
+}
+
 /// The next events of a channel into which nobody puts; `None` when nothing waits.
 async fn next(channel: &ChannelRef, limit: Limit) -> Result<Option<Take>> {
     // What turns out to be lost is given up while it is read, and then no longer waits.

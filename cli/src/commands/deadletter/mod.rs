@@ -1,37 +1,37 @@
-//! `millstream deadletter`: the events that a job set aside, shown and sent again.
+//! `millstream deadletter`: the events that a job or a channel set aside, shown and sent again.
 //!
 //! # Delivery
 //! A letter is marked as replayed, on the disk, once the peer answered or the file is whole. A kill between the two replays it
 //! again next time; it then has the name that it had, so an avro source of ours stores it once. `--again` gives new names.
 
+mod letters;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use clap::{ArgGroup, Args, Subcommand};
 use millstream_core::Result;
-use millstream_streams::offline::{DeadLetters, Letter};
 use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::events_file::{EventsFile, Format};
-use super::output::{Output, body_json, print, print_json, printable, time};
+use super::output::{Output, print, print_json};
 use super::peer::Peer;
 use crate::{exit, logging};
+use letters::{DeadLetters, Row};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Shows them: batch, time, name, reason, headers and body. The job may run.
+    /// Shows them: batch or number, time, name, reason, headers and body. The job or agent may run.
     Ls(LsArguments),
-    /// Sends those that were not replayed before to an avro source, or writes them into a file. The job may run.
+    /// Sends those that were not replayed before to an avro source, or writes them into a file. The job or agent may run.
     Replay(ReplayArguments),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct LsArguments {
-    /// The job's checkpoint directory.
+    /// The job's checkpoint directory, or one of the channel's dataDirs.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// How to print it.
@@ -42,7 +42,7 @@ pub(crate) struct LsArguments {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("where").required(true).args(["to", "to_file"]))]
 pub(crate) struct ReplayArguments {
-    /// The job's checkpoint directory.
+    /// The job's checkpoint directory, or one of the channel's dataDirs.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// An avro source, of ours or of Flume's.
@@ -54,9 +54,12 @@ pub(crate) struct ReplayArguments {
     /// What to write into the file.
     #[arg(long, value_enum, default_value_t = Format::Lines)]
     format: Format,
-    /// Only those of this batch.
+    /// Only those of this batch of a job.
     #[arg(long, value_name = "BATCH")]
     batch: Option<u64>,
+    /// Only that one of a channel.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "batch")]
+    number: Option<u64>,
     /// Those too that were replayed before.
     #[arg(long)]
     again: bool,
@@ -78,14 +81,14 @@ pub(crate) fn run(command: Command) -> ExitCode {
 
 fn list(arguments: &LsArguments) -> Result<()> {
     let letters = DeadLetters::read(&arguments.dir)?;
-    let letters = letters.letters();
+    let rows = letters.rows();
     match arguments.output {
         Output::Json => {
-            let rows: Vec<Value> = letters.iter().map(letter_json).collect();
+            let rows: Vec<Value> = rows.into_iter().map(|row| row.json).collect();
             print_json(&json!({ "dir": arguments.dir, "dead_letters": rows }));
         }
-        Output::Text if letters.is_empty() => print(&format!("no dead letters in {}\n", arguments.dir.display())),
-        Output::Text => letters.iter().for_each(|letter| print(&letter_text(letter))),
+        Output::Text if rows.is_empty() => print(&format!("no dead letters in {}\n", arguments.dir.display())),
+        Output::Text => rows.iter().for_each(|row| print(&row.text)),
     }
     Ok(())
 }
@@ -94,15 +97,20 @@ fn replay(arguments: &ReplayArguments) -> Result<()> {
     // Before anything is touched.
     let peer = arguments.to.as_deref().map(|address| Peer::new("deadletter", address)).transpose()?;
     let letters = DeadLetters::open(&arguments.dir)?;
-    let wanted = |letter: &&Letter| arguments.batch.is_none_or(|batch| letter.batch == batch);
-    let all: Vec<Letter> = letters.letters().iter().filter(wanted).cloned().collect();
-    let due: Vec<Letter> = all.iter().filter(|letter| arguments.again || letter.replayed == 0).cloned().collect();
+    letters.check(arguments.batch, arguments.number)?;
+    let wanted = |row: &Row| {
+        let is = |wanted: Option<u64>, value: Option<u64>| wanted.is_none() || wanted == value;
+        is(arguments.batch, row.batch) && is(arguments.number, row.number)
+    };
+    let all: Vec<Row> = letters.rows().into_iter().filter(wanted).collect();
+    let due = all.iter().filter(|row| arguments.again || row.replayed == 0);
+    let due: Vec<usize> = due.map(|row| row.place).collect();
     if !due.is_empty() {
         match (peer, &arguments.to_file) {
             (Some(peer), _) => super::block_on(send(&letters, peer, &due, arguments.again))?,
             (None, Some(path)) => {
                 let mut file = EventsFile::create(path, arguments.format)?;
-                file.append(&letters.batch(&due, arguments.again))?;
+                letters.batches(&due, arguments.again).iter().try_for_each(|batch| file.append(batch))?;
                 file.finish()?;
                 super::block_on(letters.mark(&due))?;
             }
@@ -115,59 +123,13 @@ fn replay(arguments: &ReplayArguments) -> Result<()> {
     Ok(())
 }
 
-async fn send(letters: &DeadLetters, mut peer: Peer, due: &[Letter], again: bool) -> Result<()> {
+async fn send(letters: &DeadLetters, mut peer: Peer, due: &[usize], again: bool) -> Result<()> {
     peer.start();
     for some in due.chunks(AT_ONCE) {
-        peer.deliver(Arc::new([letters.batch(some, again)])).await?;
+        peer.deliver(letters.batches(some, again).into()).await?;
         letters.mark(some).await?;
     }
     peer.close().await
-}
-
-fn name(letter: &Letter) -> Option<String> {
-    letter.name.map(|(incarnation, sequence)| format!("{incarnation:032x}:{sequence}"))
-}
-
-fn when(letter: &Letter) -> String {
-    time(UNIX_EPOCH + Duration::from_millis(letter.time_ms))
-}
-
-fn letter_json(letter: &Letter) -> Value {
-    let headers: serde_json::Map<String, Value> =
-        letter.headers.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
-    let (key, body) = body_json(&letter.body);
-    json!({
-        "batch": letter.batch,
-        "index": letter.index,
-        "time": when(letter),
-        "name": name(letter),
-        "reason": letter.reason,
-        "headers": headers,
-        key: body,
-        "replayed": letter.replayed,
-    })
-}
-
-fn letter_text(letter: &Letter) -> String {
-    let headers: Vec<String> = letter
-        .headers
-        .iter()
-        .map(|(key, value)| format!("{}={}", printable(key.as_bytes()), printable(value.as_bytes())))
-        .collect();
-    let replayed = match letter.replayed {
-        0 => String::new(),
-        1 => ", replayed".to_owned(),
-        times => format!(", replayed {times} times"),
-    };
-    format!(
-        "batch {} of {}, {}{replayed}\n  {}\n  {{{}}} {}\n",
-        letter.batch,
-        when(letter),
-        name(letter).unwrap_or_else(|| "no name".to_owned()),
-        printable(letter.reason.as_bytes()),
-        headers.join(", "),
-        printable(&letter.body)
-    )
 }
 
 /// Letters of one call.
