@@ -95,5 +95,5 @@ pub const REPAIR: &[&str] = &["channel.swept"];
 /// Passed by `millstream channel drain --to-file` beside those of a channel.
 pub const DRAIN: &[&str] = &["export.file-synced", "export.file-renamed", "export.file-named"];
 
-/// Of a path that has its own test.
-pub const LETTERS: &[&str] = &["letters.before-mark"];
+/// Of dead letters: `tests/deadletter.rs` for those of a job, `tests/poison.rs` for those of a channel.
+pub const LETTERS: &[&str] = &["letters.before-mark", "channel.letter-kept", "channel.before-mark"];

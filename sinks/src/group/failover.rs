@@ -16,7 +16,7 @@ use millstream_core::{
     Batch, Fut, GroupSpec, Kind, Member, OptionSpec, Options, Result, Sink, SinkContext, family, optional,
 };
 
-use super::members::Members;
+use super::members::{Failures, Members};
 
 /// The declaration.
 pub static SPEC: GroupSpec = GroupSpec {
@@ -66,17 +66,17 @@ impl Failover {
     }
 
     pub(super) async fn deliver(&self, batches: Arc<[Batch]>) -> Result<()> {
-        let mut last = None;
+        let mut failures = Failures::default();
         for &index in &self.order {
             if !self.members.is_live(index) {
                 continue;
             }
             match self.members.deliver(index, Arc::clone(&batches), self.max_penalty).await {
                 Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
+                Err(error) => failures.add(error),
             }
         }
-        Err(self.members.none_left(last))
+        Err(self.members.none_left(failures))
     }
 
     /// What the member takes at once whose turn it is.
@@ -167,6 +167,22 @@ mod tests {
             set(&switches[1], true);
             tokio::time::advance(Duration::from_millis(1)).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_every_member_rejects_is_rejected_and_holds_none_of_them_back() {
+        let log = Log::default();
+        let (mut group, switches) = group(PRIORITIES, &log);
+        let error = group.deliver(one("poison")).await.unwrap_err();
+        assert_eq!(error.to_string(), "rejected: not to the taste of c");
+        group.deliver(one("1")).await.unwrap();
+        assert_eq!(log.taken(), "b", "the next event goes where it should");
+        // One that cannot be asked might take it.
+        set(&switches[0], true);
+        set(&switches[1], true);
+        group.deliver(one("2")).await.unwrap();
+        let error = group.deliver(one("poison")).await.unwrap_err();
+        assert!(matches!(error.reaction(), millstream_core::Reaction::Retry { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use millstream_core::{Batch, Fut, GroupSpec, Kind, Member, OptionSpec, Options, Result, Sink, SinkContext, optional};
 
-use super::members::Members;
+use super::members::{Failures, Members};
 
 /// The declaration.
 pub static SPEC: GroupSpec = GroupSpec {
@@ -73,14 +73,14 @@ impl LoadBalance {
     }
 
     async fn deliver(&self, batches: Arc<[Batch]>) -> Result<()> {
-        let mut last = None;
+        let mut failures = Failures::default();
         for index in self.order() {
             match self.members.deliver(index, Arc::clone(&batches), self.max_penalty).await {
                 Ok(()) => return Ok(()),
-                Err(error) => last = Some(error),
+                Err(error) => failures.add(error),
             }
         }
-        Err(self.members.none_left(last))
+        Err(self.members.none_left(failures))
     }
 }
 

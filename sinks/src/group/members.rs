@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use millstream_core::{Batch, Error, Member, MetricName, Result, Sink, SinkContext, State};
+use millstream_core::{Batch, Error, Member, MetricName, Reaction, Result, Sink, SinkContext, State};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -31,6 +31,14 @@ struct Penalty {
     failures: u32,
     failed: Instant,
     until: Instant,
+}
+
+/// What became of one delivery so far.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    last: Option<Error>,
+    /// Members that reject the events for good.
+    rejected: usize,
 }
 
 // === impl Members ===
@@ -121,16 +129,34 @@ impl Members {
                     slot.status.ready();
                 }
             }
+            // The events are at fault: the next ones may do.
+            Err(error) if error.reaction() == Reaction::Reject => {
+                slot.status.count(MetricName::EventWriteFail, 1);
+                slot.status.failed(error);
+            }
             Err(error) => slot.failed(error, began, most),
         }
         outcome
     }
 
-    /// No member is left to try.
-    pub(super) fn none_left(&self, last: Option<Error>) -> Error {
+    /// No member is left to try. What every member rejects is rejected; where one could not be asked, it may yet be taken.
+    pub(super) fn none_left(&self, failures: Failures) -> Error {
+        let Failures { last, rejected } = failures;
+        if let Some(error) = &last
+            && rejected == self.0.len()
+        {
+            return error.clone();
+        }
         let why = last.map_or("each is held back after a failure".to_owned(), |error| error.to_string());
         let text = format!("all sinks failed to process, nothing left to fail over to; last: {why}");
         Error::net("deliver by", format!("one of {}", self.names()), std::io::Error::other(text))
+    }
+}
+
+impl Failures {
+    pub(super) fn add(&mut self, error: Error) {
+        self.rejected += usize::from(error.reaction() == Reaction::Reject);
+        self.last = Some(error);
     }
 }
 
@@ -208,7 +234,10 @@ pub(super) mod tests {
 
     impl Sink for Switched {
         fn deliver(&mut self, batches: Arc<[Batch]>) -> Fut<'static, Result<()>> {
-            let outcome = if self.broken.load(Ordering::SeqCst) {
+            let poison = batches.iter().flat_map(Batch::iter).any(|event| event.body() == b"poison");
+            let outcome = if poison {
+                Err(Error::Rejected { reason: format!("not to the taste of {}", self.name) })
+            } else if self.broken.load(Ordering::SeqCst) {
                 Err(Error::net("deliver to", &self.name, std::io::ErrorKind::ConnectionRefused.into()))
             } else {
                 let bodies = batches.iter().flat_map(Batch::iter);

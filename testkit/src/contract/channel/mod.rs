@@ -4,6 +4,7 @@
 //! [`durable_channel_contract!`](crate::durable_channel_contract) with a [`DurableHome`] if it survives a restart.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests; the names of the cases are their claims")]
 
+mod letters;
 mod names;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use millstream_core::{Batch, ChannelRef, Coverage, Error, Limit, Name, Take};
 use tokio::time::timeout;
 
+pub use letters::*;
 pub use names::*;
 
 /// How long a case waits for what must happen.
@@ -71,6 +73,7 @@ macro_rules! channel_contract {
             what_went_another_way_is_stored_when_it_arrives_below_the_senders_marks
             waiting_names_are_those_not_committed
             low_water_is_the_lowest_name_not_committed
+            only_a_channel_with_a_disk_sets_events_aside
             coverage_without_events_is_accepted
             a_closed_channel_refuses
         );
@@ -88,6 +91,7 @@ macro_rules! durable_channel_contract {
             a_restart_knows_positions_drops_and_totals
             names_survive_a_restart
             names_received_are_known_after_a_restart_and_a_kill
+            what_is_set_aside_is_kept_once_over_a_kill_before_its_commit
         );
     };
 }
