@@ -143,7 +143,8 @@ fn a_poison_event_is_set_aside_over_a_kill_and_the_rest_arrives_in_order_and_onc
     assert_eq!(path.run(&["deadletter", "ls"], &[]).status.code(), Some(66), "there is nothing yet");
     // Killed when the letter is on the disk and the event not yet out of the channel.
     let killed = path.agent("channel.letter-kept=abort");
-    path.post(&[good("one"), poison("pill"), good("two"), good("three")]);
+    // The first event of a file says its schema.
+    path.post(&[poison("pill"), good("one"), good("two"), good("three")]);
     let line = killed.until("event set aside as a dead letter");
     for part in ["a1.sinks.k1", "neither flume.avro.schema.url nor", "millstream deadletter ls", "/data"] {
         assert!(line.contains(part), "{line} lacks {part}");
@@ -164,7 +165,7 @@ fn a_poison_event_is_set_aside_over_a_kill_and_the_rest_arrives_in_order_and_onc
     assert_eq!([of("number"), of("replayed"), of("body")], [json!(1), json!(0), json!("pill")]);
     assert_eq!((of("sink"), of("headers")), (json!("a1.sinks.k1"), json!({ "from": "there" })));
     assert!(of("reason").as_str().unwrap().contains("neither flume.avro.schema.url nor"), "{letters:?}");
-    assert!(of("name").as_str().unwrap().ends_with(":1"), "{letters:?}");
+    assert!(of("name").as_str().unwrap().ends_with(":0"), "{letters:?}");
     let shown = told(&path.run(&["deadletter", "ls"], &[]));
     assert!(shown.contains("number 1 by a1.sinks.k1, ") && shown.contains("{from=there} pill"), "{shown}");
     agent.stop().expect_code(0);
@@ -184,7 +185,7 @@ fn a_poison_event_is_set_aside_over_a_kill_and_the_rest_arrives_in_order_and_onc
 fn letters_of_a_channel_are_replayed_once_over_a_kill_and_asked_for_by_number() {
     let path = Path::new();
     let agent = path.agent("");
-    path.post(&[poison("a"), good("one"), poison("b")]);
+    path.post(&[poison("a"), poison("b"), good("one")]);
     until_true("both are set aside", || path.letters().len() == 2);
     agent.until_true("the good one arrives", || path.written() == ["one"]);
     let receiver = path.receiver();
