@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod name_set;
 pub mod options;
 pub mod output;
+pub mod poison;
 pub mod processor;
 pub mod room;
 pub mod rows;

@@ -44,6 +44,8 @@ pub struct Stored {
     pub covered: BTreeMap<String, u64>,
     /// Origins that were completed, in order.
     pub retired: Vec<String>,
+    /// Bodies of events that were set aside; `None` where there is no place for them.
+    pub letters: Option<Vec<String>>,
     /// Calls for room that were refused.
     pub refused: u64,
     /// Who waits for room now.
@@ -99,6 +101,11 @@ impl TestChannel {
     /// An empty one, with room for everything.
     pub fn new() -> Self {
         Self::with_transaction_capacity(u64::MAX)
+    }
+
+    /// From now on it keeps what is set aside.
+    pub fn keep_letters(&self) {
+        self.change(|stored| stored.letters = Some(Vec::new()));
     }
 
     /// An empty one that gives at most so many events in one take.
@@ -321,6 +328,12 @@ impl Channel for TestChannel {
 
     fn transaction_capacity(&self) -> u64 {
         self.0.transaction_capacity
+    }
+
+    fn set_aside(&self, event: Batch, _sink: &str, _reason: &str) -> Option<Ticket> {
+        let bodies = event.iter().map(|event| String::from_utf8_lossy(event.body()).into_owned());
+        self.change(|stored| stored.letters.as_mut().map(|letters| letters.extend(bodies)))?;
+        Some(Ticket::ready(Ok(())))
     }
 
     fn totals(&self) -> ChannelTotals {

@@ -5,7 +5,6 @@
 //! anew.
 
 mod backoff;
-mod poison;
 mod sink;
 mod source;
 
@@ -17,8 +16,6 @@ use tokio::time::{Instant, sleep};
 
 use crate::pipeline::panicked;
 pub(crate) use backoff::Backoff;
-#[cfg(test)]
-pub(crate) use poison::ATTEMPTS;
 pub(crate) use sink::run_sink;
 pub(crate) use source::run_source;
 

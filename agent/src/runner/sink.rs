@@ -3,10 +3,11 @@
 //! # Delivery
 //! A take is committed after its delivery and rolled back otherwise. One is open at a time, until its commit is written, so
 //! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink rejects for good go back as well, and the one at fault among them is found and set aside: see
-//! [`super::poison`].
+//! [`millstream_core::poison`].
 
 use std::sync::Arc;
 
+use millstream_core::poison::{Letterbox, Suspicion, Verdict, Why};
 use millstream_core::{
     Batch, BuiltSink, ChannelRef, Error, Fut, Limit, MetricName, Reaction, Result, Sink, SinkContext, State, StopToken,
     Take,
@@ -16,7 +17,6 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::Instrument;
 
-use super::poison::{Letterbox, Suspicion, Verdict, Why};
 use super::{Backoff, contained, keep_running, retry_after};
 use crate::pipeline::{SinkPart, panicked};
 
@@ -194,8 +194,9 @@ impl Draining {
         let bytes = batches.iter().map(Batch::body_bytes).sum();
         let alone = take.events() == 1 && self.suspicion.may_set_aside();
         let letterbox = batches.first().filter(|_| alone).map(|batch| Letterbox {
-            channel: Arc::clone(&self.channel),
-            sink: self.place.clone(),
+            // A group may have a channel of its own.
+            channels: [&self.channel].into_iter().chain(&self.cx.spool).map(Arc::clone).collect(),
+            sink: self.place.as_str().into(),
             event: batch.slice(0..1),
         });
         let delivery = self.sink.deliver(batches);

@@ -2,7 +2,7 @@
 
 use super::probe::Act;
 use super::*;
-use crate::runner::ATTEMPTS;
+use millstream_core::poison::ATTEMPTS;
 
 /// `seq → file → probe`, in `dir`, `events` of them.
 fn on_disk(probe: &Probe, dir: &tempfile::TempDir, events: u32) -> String {
@@ -96,4 +96,32 @@ async fn a_channel_in_memory_keeps_the_event_and_the_status_names_the_remedy() {
     probe.until_delivered(5).await;
     assert_eq!(probe.delivered(), without(5, &[]));
     agent.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_channel_of_a_group_keeps_what_its_memory_channel_has_no_place_for() {
+    let (probe, dir) = (Probe::new("poison_group", []), tempfile::tempdir().unwrap());
+    probe.reject(&[2]);
+    let at = dir.path().display();
+    let group = format!(
+        "a1.sources.r1.totalEvents = 5
+         a1.channels = c1 spool
+         a1.channels.spool.type = file
+         a1.channels.spool.checkpointDir = {at}/checkpoint
+         a1.channels.spool.dataDirs = {at}/data
+         a1.sinkgroups = g1
+         a1.sinkgroups.g1.sinks = k1
+         a1.sinkgroups.g1.processor.type = store_on_failure
+         a1.sinkgroups.g1.processor.channel = spool"
+    );
+    let agent = start(&counting(&probe, &group)).await.unwrap();
+    probe.until_delivered(4).await;
+    let channel = agent.channel("c1").unwrap();
+    until(|| channel.totals().waiting_events() == 0).await;
+    assert_eq!(probe.delivered(), without(5, &[2]));
+    agent.stop().await.unwrap();
+    let letters = millstream_channels::file::offline::DeadLetters::read(&dir.path().join("data")).unwrap();
+    let [letter] = letters.letters() else { panic!("{letters:?}") };
+    assert_eq!((letter.event.event(0).body(), &*letter.sink, letter.number), (&b"2"[..], "a1.sinkgroups.g1", 1));
+    assert_eq!(letter.reason, "2 is poison");
 }

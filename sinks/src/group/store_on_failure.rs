@@ -7,7 +7,8 @@
 //! # Delivery
 //! Of Flume's three levels the one in the middle: with a memory channel before the group and a file channel in it, events are
 //! safe from the peer's failure as soon as that is noticed, and lost only with this process while they are in memory. A take is
-//! done when a sink delivered it or the channel stored it.
+//! done when a sink delivered it or the channel stored it. An event that every sink rejects for good becomes a dead letter of
+//! that channel.
 //!
 //! # Source
 //! The *store on failure* reliability level of Flume OG; Flume NG has no such processor.
@@ -15,9 +16,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_core::poison::{Letterbox, Suspicion, Verdict};
 use millstream_core::{
-    Batch, ChannelRef, Error, Fut, GroupSpec, Kind, Limit, Member, OptionSpec, Options, Result, Sink, SinkContext,
-    StopToken, family, optional, required,
+    Batch, ChannelRef, Error, Fut, GroupSpec, Kind, Limit, Member, OptionSpec, Options, Reaction, Result, Sink,
+    SinkContext, StopToken, Take, family, optional, required,
 };
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -64,6 +66,10 @@ impl Sink for StoreOnFailure {
         let (sinks, spool, channel) = (Arc::clone(&self.sinks), self.spool.clone(), self.channel.clone());
         Box::pin(async move {
             let Err(error) = sinks.deliver(Arc::clone(&batches)).await else { return Ok(()) };
+            if error.reaction() == Reaction::Reject {
+                // No sink will ever take all of it.
+                return Err(error);
+            }
             let Some(spool) = spool else {
                 return Err(Error::config("channel", format!("there is no working channel {channel:?}")));
             };
@@ -81,7 +87,9 @@ impl Sink for StoreOnFailure {
         self.sinks.members().start(&cx);
         self.spool.clone_from(&cx.spool);
         if let Some(spool) = &self.spool {
-            self.draining.spawn(drain(Arc::clone(spool), Arc::clone(&self.sinks), cx.stop));
+            let (spool, sinks, suspicion) = (Arc::clone(spool), Arc::clone(&self.sinks), Suspicion::default());
+            let spooled = Spooled { spool, sinks, name: cx.name, suspicion };
+            self.draining.spawn(spooled.drain(cx.stop));
         }
     }
 
@@ -111,34 +119,81 @@ async fn store(batches: &[Batch], spool: &ChannelRef) -> Result<()> {
     Ok(())
 }
 
-/// Delivers what waits in the channel, oldest first, until the group stops.
-async fn drain(spool: ChannelRef, sinks: Arc<Failover>, mut stop: StopToken) {
-    let most = usize::try_from(spool.transaction_capacity()).unwrap_or(usize::MAX).min(MOST_EVENTS);
-    let limit = Limit { events: most, bytes: MOST_BYTES };
-    loop {
-        let taken = tokio::select! {
-            biased;
-            () = stop.stopped() => return,
-            taken = spool.take(limit) => taken,
-        };
-        let outcome = match taken {
-            Ok(take) if take.is_empty() => {
-                drop(take.commit());
-                Ok(())
-            }
-            Ok(take) => match sinks.deliver(take.batches().into()).await {
-                Ok(()) => take.commit().await,
-                Err(error) => Err(error),
-            },
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, channel = %spool.name(), "what is stored waits");
-            tokio::select! {
+/// What waits in the channel of a group.
+struct Spooled {
+    spool: ChannelRef,
+    sinks: Arc<Failover>,
+    /// The group's.
+    name: Arc<str>,
+    suspicion: Suspicion,
+}
+
+// === impl Spooled ===
+
+impl Spooled {
+    /// Delivers it, oldest first, until the group stops.
+    async fn drain(mut self, mut stop: StopToken) {
+        let most = usize::try_from(self.spool.transaction_capacity()).unwrap_or(usize::MAX).min(MOST_EVENTS);
+        loop {
+            let limit = Limit { events: self.suspicion.limit(most), bytes: MOST_BYTES };
+            let taken = tokio::select! {
+                biased;
                 () = stop.stopped() => return,
-                () = sleep(PAUSE) => {}
+                taken = self.spool.take(limit) => taken,
+            };
+            let outcome = match taken {
+                Ok(take) if take.is_empty() => {
+                    drop(take.commit());
+                    Ok(())
+                }
+                Ok(take) => self.deliver(take).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(%error, channel = %self.spool.name(), "what is stored waits");
+                tokio::select! {
+                    () = stop.stopped() => return,
+                    () = sleep(PAUSE) => {}
+                }
             }
         }
+    }
+
+    async fn deliver(&mut self, take: Take) -> Result<()> {
+        let events = take.events();
+        let Err(error) = self.sinks.deliver(take.batches().into()).await else {
+            self.suspicion.delivered(events);
+            return take.commit().await;
+        };
+        if error.reaction() != Reaction::Reject {
+            return Err(error);
+        }
+        let alone = take.batches().first().filter(|_| events == 1 && self.suspicion.may_set_aside());
+        let verdict = match alone.map(|batch| self.letterbox(batch)) {
+            Some(letterbox) => match letterbox.keep(&error).await {
+                Some(kept) => {
+                    kept?;
+                    self.suspicion.set_aside();
+                    return take.commit().await;
+                }
+                None => self.suspicion.has_no_place(),
+            },
+            None => self.suspicion.rejected(events),
+        };
+        match verdict {
+            Verdict::Divide => return Ok(()),
+            Verdict::Stays(why, true) => {
+                let channel = self.spool.name();
+                tracing::error!(%error, %channel, "the sinks reject an event that is stored: {}", why.text());
+            }
+            Verdict::Again | Verdict::Stays(_, false) => {}
+        }
+        Err(error)
+    }
+
+    fn letterbox(&self, batch: &Batch) -> Letterbox {
+        let channels = vec![Arc::clone(&self.spool)];
+        Letterbox { channels, sink: Arc::clone(&self.name), event: batch.slice(0..1) }
     }
 }
 
@@ -178,6 +233,32 @@ mod tests {
         switches[1].store(false, Ordering::SeqCst);
         spool.until_committed(2).await;
         assert_eq!(log.bodies()[2..], ["3", "4"]);
+        stopper.stop();
+        group.close().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_every_sink_rejects_is_not_stored_and_leaves_the_channel_as_a_dead_letter() {
+        let log = Log::default();
+        let spool = TestChannel::new();
+        spool.keep_letters();
+        let (members, switches) = members(&["a", "b"], &log);
+        let mut group = (SPEC.build)(&options(OPTIONS, &[("channel", "spool")]).unwrap(), members).unwrap();
+        let (stopper, stop) = stop_token();
+        group.start(SinkContext { spool: Some(spool.shared()), stop, ..context() });
+        let error = group.deliver(one("poison")).await.unwrap_err();
+        assert!(matches!(error, Error::Rejected { .. }), "{error}");
+        assert!(spool.texts().is_empty());
+        // While no sink can be asked nobody knows.
+        switches.iter().for_each(|switch| switch.store(true, Ordering::SeqCst));
+        group.deliver(one("0")).await.unwrap();
+        for body in ["1", "poison", "2"] {
+            group.deliver(one(body)).await.unwrap();
+        }
+        switches.iter().for_each(|switch| switch.store(false, Ordering::SeqCst));
+        spool.until_committed(4).await;
+        assert_eq!(log.bodies(), ["0", "1", "2"]);
+        assert_eq!(spool.stored().letters, Some(vec!["poison".to_owned()]));
         stopper.stop();
         group.close().await.unwrap();
     }

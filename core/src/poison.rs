@@ -9,16 +9,20 @@
 //! A sink that takes nothing at all, as with a wrong option, must not empty its channel: after [`MOST_IN_A_ROW`] events set
 //! aside without one delivered in between, the next one stays, and is offered again, alone, until it is taken.
 
-use millstream_core::{Batch, ChannelRef, Error, Result};
+use std::sync::Arc;
+
+use crate::batch::Batch;
+use crate::channel::ChannelRef;
+use crate::error::{Error, Result};
 
 /// Times that the same events are offered before they are offered in parts.
-pub(crate) const ATTEMPTS: u32 = 3;
+pub const ATTEMPTS: u32 = 3;
 /// Events set aside in a row, none delivered in between, after which the sink counts as at fault.
-pub(super) const MOST_IN_A_ROW: u32 = 10;
+pub const MOST_IN_A_ROW: u32 = 10;
 
 /// What a sink has rejected, and how much it is offered next.
 #[derive(Debug, Default)]
-pub(super) struct Suspicion {
+pub struct Suspicion {
     /// How often the events that come next were rejected.
     attempts: u32,
     /// One of the next so many events is rejected.
@@ -33,7 +37,7 @@ pub(super) struct Suspicion {
 
 /// What to do about a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Wait a little and offer it again.
     Again,
     /// Offer less, at once.
@@ -44,7 +48,7 @@ pub(super) enum Verdict {
 
 /// Why an event stays that a sink rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// The sink rejects everything.
     TooMany,
     /// The channel keeps no dead letters.
@@ -52,17 +56,21 @@ pub(super) enum Why {
 }
 
 /// Where the only event of a take goes, should it be rejected.
-pub(super) struct Letterbox {
-    pub(super) channel: ChannelRef,
-    pub(super) sink: String,
-    pub(super) event: Batch,
+#[derive(Debug)]
+pub struct Letterbox {
+    /// The first one that has a place keeps it.
+    pub channels: Vec<ChannelRef>,
+    /// The sink's name.
+    pub sink: Arc<str>,
+    /// The event.
+    pub event: Batch,
 }
 
 // === impl Suspicion ===
 
 impl Suspicion {
     /// How many events to take, of those that are usual.
-    pub(super) fn limit(&self, usual: usize) -> usize {
+    pub fn limit(&self, usual: usize) -> usize {
         if self.given_up.is_some() {
             // The event that stays: should it be taken one day, the search goes on behind it.
             return 1;
@@ -71,33 +79,35 @@ impl Suspicion {
     }
 
     /// One take at a time.
-    pub(super) fn is_dividing(&self) -> bool {
+    pub fn is_dividing(&self) -> bool {
         self.among.is_some()
     }
 
     /// Whether an event that is rejected alone is to be set aside.
-    pub(super) fn may_set_aside(&self) -> bool {
+    pub fn may_set_aside(&self) -> bool {
         self.is_dividing() && self.in_a_row < MOST_IN_A_ROW
     }
 
-    pub(super) fn delivered(&mut self, events: usize) {
+    /// So many events were delivered.
+    pub fn delivered(&mut self, events: usize) {
         self.proven &= self.is_dividing();
         self.among = self.among.and_then(|suspects| suspects.checked_sub(events)).filter(|suspects| *suspects > 0);
         (self.attempts, self.in_a_row, self.given_up) = (0, 0, None);
     }
 
-    pub(super) fn set_aside(&mut self) {
+    /// The event that was rejected alone is kept elsewhere.
+    pub fn set_aside(&mut self) {
         self.in_a_row += 1;
         (self.attempts, self.among, self.proven) = (0, None, true);
     }
 
     /// The event that was rejected alone has no place to go.
-    pub(super) fn has_no_place(&mut self) -> Verdict {
+    pub fn has_no_place(&mut self) -> Verdict {
         self.give_up(Why::NoPlace)
     }
 
     /// A take of so many events was rejected, and is in the channel again.
-    pub(super) fn rejected(&mut self, events: usize) -> Verdict {
+    pub fn rejected(&mut self, events: usize) -> Verdict {
         if let Some(why) = self.given_up {
             return Verdict::Stays(why, false);
         }
@@ -122,7 +132,7 @@ impl Suspicion {
 
 impl Why {
     /// What happens, and what to do.
-    pub(super) fn text(self) -> String {
+    pub fn text(self) -> String {
         match self {
             Self::TooMany => format!(
                 "{MOST_IN_A_ROW} events in a row were set aside, so the sink is at fault: it and what is behind it \
@@ -138,13 +148,17 @@ impl Why {
 // === impl Letterbox ===
 
 impl Letterbox {
-    /// `None` when the channel has no place for it.
-    pub(super) async fn keep(self, rejected: &Error) -> Option<Result<()>> {
+    /// Keeps it, durably; `None` when there is no place for it.
+    ///
+    /// # Errors
+    /// What could not be written: the event stays where it is.
+    pub async fn keep(self, rejected: &Error) -> Option<Result<()>> {
         let reason = match rejected {
             Error::Rejected { reason } => reason.clone(),
             other => other.to_string(),
         };
-        Some(self.channel.set_aside(self.event, &self.sink, &reason)?.await)
+        let kept = self.channels.iter().find_map(|it| it.set_aside(self.event.clone(), &self.sink, &reason))?;
+        Some(kept.await)
     }
 }
 
