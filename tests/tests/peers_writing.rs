@@ -29,8 +29,9 @@ const FILE_ROLL: &str = "type = file_roll\nsink.directory = OUT\n";
 const HDFS: &str = "type = hdfs\nhdfs.useRawLocalFileSystem = true\nhdfs.rollInterval = 0\nhdfs.rollSize = 0\n\
                     hdfs.rollCount = 0\nhdfs.idleTimeout = 1\nhdfs.fileType = DataStream\n";
 
-/// A spooldir source with these keys, replicated into all sinks; in their keys `OUT` is a directory of their own.
-fn agent(place: &Place, source: &str, sinks: &[(&str, String)]) -> String {
+/// A spooldir source with these keys, replicated into all sinks over channels of a type; in their keys `OUT` is a directory of
+/// their own.
+fn agent(place: &Place, channel: &str, source: &str, sinks: &[(&str, String)]) -> String {
     let dir = place.path("spool");
     fs::create_dir_all(&dir).unwrap();
     let all = |letter| sinks.iter().map(|(name, _)| format!("{letter}{name}")).collect::<Vec<_>>().join(" ");
@@ -45,7 +46,13 @@ fn agent(place: &Place, source: &str, sinks: &[(&str, String)]) -> String {
     for (name, keys) in sinks {
         let out = place.path(name);
         fs::create_dir_all(&out).unwrap();
-        text.push_str(&format!("a1.channels.c{name}.type = memory\na1.sinks.k{name}.channel = c{name}\n"));
+        text.push_str(&format!("a1.channels.c{name}.type = {channel}\na1.sinks.k{name}.channel = c{name}\n"));
+        if channel == "file" {
+            let dir = place.path(&format!("channel-{name}"));
+            let (checkpoint, data) = (dir.join("checkpoint"), dir.join("data"));
+            text.push_str(&format!("a1.channels.c{name}.checkpointDir = {}\n", checkpoint.display()));
+            text.push_str(&format!("a1.channels.c{name}.dataDirs = {}\n", data.display()));
+        }
         for line in keys.replace("OUT", &out.display().to_string()).lines() {
             text.push_str(&format!("a1.sinks.k{name}.{line}\n"));
         }
@@ -58,7 +65,12 @@ fn agent(place: &Place, source: &str, sinks: &[(&str, String)]) -> String {
 impl Both {
     #[track_caller]
     fn start(source: &str, sinks: &[(&str, String)]) -> Self {
-        let properties = |place: &mut Place| agent(place, source, sinks);
+        Self::start_on("memory", source, sinks)
+    }
+
+    #[track_caller]
+    fn start_on(channel: &str, source: &str, sinks: &[(&str, String)]) -> Self {
+        let properties = |place: &mut Place| agent(place, channel, source, sinks);
         Self { theirs: Flume::agent(Version::V1_11WithHdfsSink, properties), ours: OurAgent::start(properties) }
     }
 
@@ -213,6 +225,29 @@ fn datums_become_the_same_records_in_files_of_either_sink() {
         assert_eq!(ours, theirs, "{sink}: ours is left, Flume's is right");
         assert_eq!(ours.unwrap().codec, codec);
     }
+}
+
+#[test]
+fn an_event_that_a_serializer_can_never_write_blocks_the_real_one_and_is_set_aside_here() {
+    const CLASS: &str = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+    const SCHEMAS: &str = "interceptors = i1\ninterceptors.i1.type = regex_extractor\n\
+                           interceptors.i1.regex = (\"string\")\ninterceptors.i1.serializers = s1\n\
+                           interceptors.i1.serializers.s1.name = flume.avro.schema.literal\n";
+    let keys = format!("{FILE_ROLL}sink.rollInterval = 0\nsink.serializer = {CLASS}\n");
+    let mut both = Both::start_on("file", SCHEMAS, &[("roll", keys)]);
+    // Of the second line the first byte is the length that Avro writes: ten bytes follow.
+    both.spool("lines", "no schema\n\u{14}\"string\" a\n");
+    let written = |both: &Both| both.files("roll").map(|files| container(&files).map(|container| container.records));
+    until_true("ours has written what can be", || written(&both)[0].is_some());
+    both.theirs.peer().until_log("Could not find schema for event");
+    let tries = |both: &mut Both| both.theirs.peer().log().matches("Could not find schema for event").count();
+    let so_far = tries(&mut both);
+    until_true("Flume tries again", || tries(&mut both) > so_far + 1);
+    let [ours, theirs] = written(&both);
+    assert_eq!(ours, Some(vec![Value::String("\"string\" a".into())]));
+    assert_eq!(theirs, None);
+    differs("sink-rejects", ours, theirs);
+    both.ours.process().until("event set aside as a dead letter");
 }
 
 #[test]

@@ -98,7 +98,7 @@ async fn a_channel_in_memory_keeps_the_event_and_the_status_names_the_remedy() {
     agent.stop().await.unwrap();
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn the_channel_of_a_group_keeps_what_its_memory_channel_has_no_place_for() {
     let (probe, dir) = (Probe::new("poison_group", []), tempfile::tempdir().unwrap());
     probe.reject(&[2]);
