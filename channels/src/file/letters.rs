@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use millstream_core::{Batch, Error, NameSet, Result, Ticket, ticket};
 use millstream_io::{Clock, Disk, SystemClock, failpoint};
-use millstream_journal::{Durability, Journal, Options, Record};
+use millstream_journal::{Durability, Journal, Location, Options, Record};
 
 use super::format::{Reader, Writer, unknown};
 use crate::sync::{Mutex, thread};
@@ -27,6 +27,8 @@ const LETTER: u8 = 1;
 const VERSION: u8 = 1;
 /// A start reads no more than that.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// A record is longer: so many damaged bytes held at most so many letters.
+const LEAST_LETTER_BYTES: u64 = 32;
 
 /// The letters of an open channel.
 #[derive(Debug)]
@@ -48,8 +50,10 @@ struct Writing {
 /// What is on the disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Kept {
-    /// Number of the last letter; the first one is 1.
+    /// The greatest number given; the first one is 1.
     pub(super) last: u64,
+    /// How many there are.
+    letters: u64,
     /// The names of all of them: an event that comes again is not kept twice.
     pub(super) names: NameSet,
     /// Of these, events that the channel still had at its opening: not delivered, so not dead either.
@@ -106,13 +110,20 @@ impl Letters {
                 Err(error) => tracing::warn!(channel = %self.channel, %error, "dead letter cannot be read"),
             }
         }
+        let damaged: u64 = recovered.quarantined.iter().map(|place| place.length).sum();
+        // What looks as if it was never finished may be the last letter, too.
+        let damaged = damaged + recovered.torn_tail_bytes;
+        if damaged > 0 {
+            // Letters that are gone may have been replayed under their numbers: no other one gets those.
+            kept.last += damaged / LEAST_LETTER_BYTES + 1;
+        }
         Ok((journal, kept))
     }
 
     /// Takes note of the names that wait: letters that were kept and not committed.
     pub(super) fn hold_against(&self, waiting: impl FnOnce() -> Vec<(u128, std::ops::Range<u64>)>) {
         let mut kept = self.kept.lock();
-        if kept.last > 0 {
+        if kept.letters > 0 {
             kept.waiting = waiting().into_iter().map(|(id, range)| kept.names.count(id, range)).sum();
         }
     }
@@ -120,7 +131,7 @@ impl Letters {
     /// How many there are of which the channel does not hold the event any more.
     pub(super) fn count(&self) -> u64 {
         let kept = self.kept.lock();
-        kept.last - kept.waiting
+        kept.letters.saturating_sub(kept.waiting)
     }
 
     pub(super) fn kept(&self) -> Kept {
@@ -189,6 +200,19 @@ impl Letters {
         self.dir.ancestors().nth(2).unwrap_or(&self.dir)
     }
 
+    /// Reads all of them, so that damage is set aside.
+    ///
+    /// # Errors
+    /// A failed read.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let writing = self.writing.lock();
+        let Some(journal) = &writing.journal else { return Ok(()) };
+        let segment = journal.segments().first().copied().unwrap_or_default();
+        let mut reader = journal.reader(Location { segment, offset: 0 });
+        while reader.next()?.is_some() {}
+        Ok(())
+    }
+
     /// # Errors
     /// What could not be written: it was told already.
     pub(super) fn close(&self) -> Result<()> {
@@ -209,6 +233,7 @@ fn name_of(event: &Batch) -> String {
 impl Kept {
     fn add(&mut self, number: u64, event: &Batch) {
         self.last = self.last.max(number);
+        self.letters += 1;
         for (incarnation, range) in event.name_ranges() {
             self.names.insert(incarnation, range);
         }
@@ -225,6 +250,7 @@ impl Kept {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = Writer(vec![VERSION]);
         out.u64(self.last);
+        out.u64(self.letters);
         out.name_set(&self.names);
         out.0.into()
     }
@@ -236,7 +262,7 @@ impl Kept {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let read = |mut reader: Reader<'_>| {
             let [VERSION] = reader.array()? else { return None };
-            let kept = Self { last: reader.u64()?, names: reader.name_set()?, waiting: 0 };
+            let kept = Self { last: reader.u64()?, letters: reader.u64()?, names: reader.name_set()?, waiting: 0 };
             reader.0.is_empty().then_some(kept)
         };
         read(Reader(bytes)).ok_or_else(|| unknown("snapshot of dead letters", bytes, VERSION))
@@ -279,8 +305,6 @@ impl Letter {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
-    use millstream_journal::Location;
-
     use super::*;
 
     fn letter() -> Letter {

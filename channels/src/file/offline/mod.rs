@@ -392,6 +392,7 @@ impl Store {
             }
             expected = expected.max(put.end());
         }
+        self.letters.sweep()?;
         let mut state = self.state.lock();
         let stored = state.stored;
         self.give_up(&mut state, expected..stored);

@@ -8,6 +8,7 @@ use millstream_io::ViewDisk;
 use millstream_journal::{Damage, DamageKind, Finding, survey};
 
 use super::super::format::{AckSnapshot, LogSnapshot};
+use super::super::letters::{self, LETTERS};
 use super::super::recovery::{ACKS, LOG};
 
 /// What reading everything showed.
@@ -86,10 +87,31 @@ pub(super) fn verify(dir: &Path, progress: &mut dyn FnMut(u64)) -> Result<Verifi
         let what = "what was delivered is not noted anywhere: the directory is not there".to_owned();
         acks.problem(what, "bring it back from a copy; without it everything in the log is delivered again");
     }
+    let letters = dir.join(LETTERS);
+    if letters.is_dir() {
+        survey(&disk, &letters, &mut |finding| {
+            verify_letters(&letters, finding, &mut verified.problems);
+            Ok(())
+        })?;
+    }
     verified.segments += counts.0;
     verified.acks = counts.1;
     acks.balance(&mut verified, &running, &whole, oldest);
     Ok(verified)
+}
+
+/// A dead letter that cannot be read is a letter less: nothing else rests on it.
+fn verify_letters(dir: &Path, finding: Finding, problems: &mut Vec<Problem>) {
+    let read = match finding {
+        Finding::Damage(damage) => return problems.push(described(dir, &damage, "of dead letters")),
+        Finding::Record(record) => letters::Letter::decode(&record).map(drop),
+        Finding::Snapshot(_, bytes) => letters::Kept::decode(&bytes).map(drop),
+        Finding::Segment { .. } => Ok(()),
+    };
+    if let Err(error) = read {
+        let (file, what) = (dir.to_owned(), error.to_string());
+        problems.push(Problem { file, offset: None, length: 0, what, remedy: REPORT, severity: Severity::Damage });
+    }
 }
 
 /// The log, record by record.

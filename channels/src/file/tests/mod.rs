@@ -3,6 +3,7 @@
 mod behaviour;
 mod damage;
 mod directories;
+mod letters;
 mod model;
 
 use std::path::{Path, PathBuf};
