@@ -5,9 +5,11 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use apache_avro::Reader;
 use apache_avro::types::Value as Datum;
+use millstream::{FlumeUtils, StreamingContext};
 use millstream_tests::{Process, millstream, until_true};
 use serde_json::{Value, json};
 
@@ -47,13 +49,18 @@ impl Path {
     }
 
     fn agent(&self, failpoint: &str) -> Process {
+        let sink =
+            "a1.sinks.k1.type = file_roll\na1.sinks.k1.sink.directory = AT/out\na1.sinks.k1.sink.rollInterval = 0
+                    a1.sinks.k1.sink.serializer = org.apache.flume.sink.hdfs.AvroEventSerializer$Builder\n";
+        self.agent_with(sink, failpoint)
+    }
+
+    fn agent_with(&self, sink: &str, failpoint: &str) -> Process {
         let text = format!(
             "a1.sources = r1\na1.channels = c1\na1.sinks = k1\na1.sources.r1.type = http\na1.sources.r1.bind = 127.0.0.1
              a1.sources.r1.port = {}\na1.sources.r1.channels = c1\na1.channels.c1.type = file
              a1.channels.c1.checkpointDir = AT/checkpoint\na1.channels.c1.dataDirs = AT/data
-             a1.sinks.k1.type = file_roll\na1.sinks.k1.channel = c1\na1.sinks.k1.sink.directory = AT/out
-             a1.sinks.k1.sink.rollInterval = 0
-             a1.sinks.k1.sink.serializer = org.apache.flume.sink.hdfs.AvroEventSerializer$Builder\n",
+             a1.sinks.k1.channel = c1\n{sink}",
             self.http
         );
         let agent = self.start("agent", &text, failpoint);
@@ -218,4 +225,33 @@ fn letters_of_a_channel_are_replayed_once_over_a_kill_and_asked_for_by_number() 
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "a\nb\n");
     agent.stop().expect_code(0);
     receiver.stop().expect_code(0);
+}
+
+#[test]
+fn what_a_sink_rejected_is_not_lost_in_the_ledger_of_the_job_behind_its_channel() {
+    let path = Path::new();
+    let agent = path.agent("");
+    path.post(&[poison("pill")]);
+    agent.until("event set aside as a dead letter");
+    agent.stop().expect_code(0);
+
+    let mut ssc = StreamingContext::new("ledger", Duration::from_millis(20));
+    ssc.checkpoint(path.at("job"));
+    let lines = FlumeUtils::create_stream(&ssc, "127.0.0.1", path.avro);
+    lines.map(|event| (event.text().into_owned(), 1_i64)).for_each_batch(|_, _| Ok(()));
+    let job = ssc.start().unwrap();
+    let sink = format!("a1.sinks.k1.type = avro\na1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = {}\n", path.avro);
+    let agent = path.agent_with(&sink, "");
+    path.post(&[good("one"), poison("is no poison here")]);
+    until_true("both are committed", || job.committed(&[]).counted.values().sum::<u64>() == 2 && job.is_idle());
+    agent.stop().expect_code(0);
+    job.stop().unwrap();
+    drop(job);
+
+    let audited =
+        Command::new(millstream()).arg("audit").arg(path.dir.path()).args(["--output", "json"]).output().unwrap();
+    let ledger: Value = serde_json::from_str(&told(&audited)).unwrap();
+    let keys = ["in", "counted", "dead_lettered", "waiting", "lost"];
+    let row = keys.map(|key| ledger["jobs"][0][key].as_u64().unwrap());
+    assert_eq!(row, [3, 2, 1, 0, 0], "{ledger}");
 }
