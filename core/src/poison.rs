@@ -78,8 +78,12 @@ impl Suspicion {
         self.among.map_or(usual, |events| usual.min(events.div_ceil(2)).max(1))
     }
 
-    /// One take at a time.
-    pub fn is_dividing(&self) -> bool {
+    /// Whether takes have to come one at a time: what is rejected is looked for, or about to be.
+    pub fn is_roused(&self) -> bool {
+        self.attempts > 0 || self.is_dividing() || self.given_up.is_some()
+    }
+
+    fn is_dividing(&self) -> bool {
         self.among.is_some()
     }
 
@@ -111,7 +115,7 @@ impl Suspicion {
         if let Some(why) = self.given_up {
             return Verdict::Stays(why, false);
         }
-        if self.is_dividing() && events <= 1 {
+        if self.is_dividing() && events <= 1 && !self.may_set_aside() {
             return self.give_up(Why::TooMany);
         }
         self.attempts += 1;

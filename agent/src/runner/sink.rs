@@ -55,6 +55,8 @@ struct Draining {
     paused: Option<Instant>,
     backoff: Backoff,
     suspicion: Suspicion,
+    /// Takes that were open beside one that was rejected, and are still: they say nothing of it.
+    beside: usize,
     /// When a failure was told last.
     told: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl Draining {
             paused: None,
             backoff: Backoff::default(),
             suspicion: Suspicion::default(),
+            beside: 0,
             told: None,
         }
     }
@@ -154,7 +157,7 @@ impl Draining {
     }
 
     fn may_take(&self) -> bool {
-        let most = if self.suspicion.is_dividing() { 1 } else { self.sink.most_open().max(1) };
+        let most = if self.suspicion.is_roused() { 1 } else { self.sink.most_open().max(1) };
         let few = self.open.len() < most;
         self.paused.is_none() && few && (self.open.is_empty() || self.open_bytes < OPEN_BYTES)
     }
@@ -215,21 +218,26 @@ impl Draining {
             Err(_) => return Err(Error::Stopped { what: self.place.as_str().into() }),
         };
         self.open_bytes -= bytes;
+        let beside = self.beside > 0;
+        self.beside -= usize::from(beside);
         match outcome {
             Ok(()) => {
                 self.count(MetricName::EventDrainSuccessCount, events);
-                self.suspicion.delivered(events as usize);
+                if !beside {
+                    self.suspicion.delivered(events as usize);
+                }
             }
             Err(error) => {
                 self.count(MetricName::EventWriteFail, 1);
                 match aside {
-                    Aside::Yes => {
-                        // The channel has told it.
-                        self.cx.status.failed(&error);
-                        self.suspicion.set_aside();
-                    }
+                    Aside::Yes => self.is_rid_of_one(&error),
                     _ if error.reaction() == Reaction::Reject => {
-                        self.rejected(error, events, aside);
+                        if beside || self.paused.is_some() {
+                            self.cx.status.failed(&error);
+                        } else {
+                            self.beside = self.open.len();
+                            self.rejected(error, events, aside);
+                        }
                         return Ok(());
                     }
                     _ => return self.back_off(&error),
@@ -263,12 +271,18 @@ impl Draining {
         Ok(())
     }
 
+    /// The event that was rejected is set aside, of which the channel has told.
+    fn is_rid_of_one(&mut self, error: &Error) {
+        self.cx.status.failed(error);
+        self.suspicion.set_aside();
+        if self.backoff.attempts() > 0 {
+            self.backoff.reset();
+            self.cx.status.ready();
+        }
+    }
+
     /// Has events that were rejected offered again, or in parts. They are in the channel again.
     fn rejected(&mut self, error: Error, events: u64, aside: Aside) {
-        if self.paused.is_some() {
-            // With another take that was open beside it.
-            return self.cx.status.failed(&error);
-        }
         let verdict = match aside {
             Aside::NoPlace => self.suspicion.has_no_place(),
             Aside::No | Aside::Yes => self.suspicion.rejected(events as usize),
@@ -289,7 +303,7 @@ impl Draining {
                 let error = because(error, why);
                 let after = retry_after(&error).unwrap_or(BEFORE_AGAIN);
                 let Some((attempt, wait_ms)) = self.pause(&error, after) else { return };
-                match new || self.tells() {
+                match self.tells() || new {
                     true => tracing::error!(%error, attempt, wait_ms, "sink rejects an event, it stays"),
                     false => tracing::debug!(%error, attempt, wait_ms, "sink rejects an event, it stays"),
                 }
@@ -363,7 +377,11 @@ async fn delivered(
     {
         match letterbox.keep(error).await {
             Some(Ok(())) => aside = Aside::Yes,
-            Some(Err(error)) => outcome = Err(error),
+            Some(Err(error)) => {
+                // What can never be written has no place either.
+                aside = if error.reaction() == Reaction::Reject { Aside::NoPlace } else { Aside::No };
+                outcome = Err(error);
+            }
             None => aside = Aside::NoPlace,
         }
     }

@@ -51,6 +51,22 @@ async fn poison_at_the_start_in_the_middle_at_the_end_and_in_a_row_is_set_aside_
 }
 
 #[tokio::test]
+async fn a_sink_that_takes_several_at_once_has_its_poison_found_beside_what_it_delivers() {
+    let poison = [3, 4, 55, 200, 299];
+    let (probe, dir) = (Probe::new("poison_at_once", []), tempfile::tempdir().unwrap());
+    probe.at_once(4);
+    probe.reject(&poison);
+    let agent = start(&(on_disk(&probe, &dir, 300) + "\na1.sinks.k1.batchSize = 7")).await.unwrap();
+    let channel = agent.channel("c1").unwrap();
+    until(|| channel.totals().taken_events == 300).await;
+    let mut delivered: Vec<u32> = probe.delivered().iter().map(|body| body.parse().unwrap()).collect();
+    delivered.sort_unstable();
+    let delivered: Vec<String> = delivered.iter().map(u32::to_string).collect();
+    assert_eq!((delivered, dead_lettered(&agent)), (without(300, &poison), 5), "each once");
+    agent.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_sink_that_rejects_everything_does_not_empty_the_channel_and_goes_on_once_it_is_mended() {
     let (probe, dir) = (Probe::new("poison_all", []), tempfile::tempdir().unwrap());
     probe.reject(&(0..300).collect::<Vec<_>>());

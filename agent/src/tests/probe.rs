@@ -34,6 +34,7 @@ pub(super) struct Probe {
     calls: watch::Sender<usize>,
     /// Bodies that are rejected.
     poison: Arc<Mutex<Vec<String>>>,
+    most_open: Arc<Mutex<usize>>,
     /// Deliveries wait while it is false.
     open: watch::Sender<bool>,
 }
@@ -79,6 +80,7 @@ impl Probe {
             delivered: watch::Sender::new(Vec::new()),
             calls: watch::Sender::new(0),
             poison: Arc::default(),
+            most_open: Arc::new(Mutex::new(1)),
             open: watch::Sender::new(true),
         };
         assert!(PROBES.lock().insert(name.to_owned(), probe.clone()).is_none(), "one probe per test");
@@ -94,6 +96,11 @@ impl Probe {
     /// From now on every call works.
     pub(super) fn behave(&self) {
         self.acts.lock().clear();
+    }
+
+    /// From now on the sink takes so many deliveries at once.
+    pub(super) fn at_once(&self, most: usize) {
+        *self.most_open.lock() = most;
     }
 
     /// From now on these are rejected, and no others.
@@ -143,6 +150,10 @@ impl Probe {
 }
 
 impl Sink for ProbeSink {
+    fn most_open(&self) -> usize {
+        *self.0.most_open.lock()
+    }
+
     fn deliver(&mut self, batches: Arc<[Batch]>) -> Fut<'static, Result<()>> {
         let probe = self.0.clone();
         Box::pin(async move {

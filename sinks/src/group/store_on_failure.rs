@@ -171,8 +171,10 @@ impl Spooled {
         let alone = take.batches().first().filter(|_| events == 1 && self.suspicion.may_set_aside());
         let verdict = match alone.map(|batch| self.letterbox(batch)) {
             Some(letterbox) => match letterbox.keep(&error).await {
-                Some(kept) => {
-                    kept?;
+                Some(Err(error)) if error.reaction() != Reaction::Reject => return Err(error),
+                // What can never be written has no place either.
+                Some(Err(_)) => self.suspicion.has_no_place(),
+                Some(Ok(())) => {
                     self.suspicion.set_aside();
                     return take.commit().await;
                 }
