@@ -2,8 +2,8 @@
 //!
 //! # Delivery
 //! A take is committed after its delivery and rolled back otherwise. One is open at a time, until its commit is written, so
-//! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink rejects for good go back as well, and the one at fault among them is found and set aside: see
-//! [`millstream_core::poison`].
+//! the channel's order is kept and a crash repeats one take at most, unless the sink takes more. Events that the sink
+//! rejects for good go back as well, and the one at fault among them is found and set aside: [`millstream_core::poison`].
 
 use std::sync::Arc;
 

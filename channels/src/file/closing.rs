@@ -55,7 +55,7 @@ impl Store {
             taken_events: state.acked.len(),
             lost_events: state.lost.len(),
             dead_lettered,
-            quarantined: self.log.stats().set_aside + self.acks.stats().set_aside,
+            quarantined: self.log.stats().set_aside + self.acks.stats().set_aside + self.letters.damaged(),
             redelivered_events: state.trimmed,
             named_elsewhere: state.named_elsewhere,
             waiting_bytes: state.waiting_body_bytes(),

@@ -58,6 +58,8 @@ pub(super) struct Kept {
     pub(super) names: NameSet,
     /// Of these, events that the channel still had at its opening: not delivered, so not dead either.
     waiting: u64,
+    /// Damaged places that were set aside at the opening.
+    damaged: u64,
 }
 
 /// A letter as it is stored.
@@ -117,6 +119,7 @@ impl Letters {
             // Letters that are gone may have been replayed under their numbers: no other one gets those.
             kept.last += damaged / LEAST_LETTER_BYTES + 1;
         }
+        kept.damaged = journal.stats().set_aside;
         Ok((journal, kept))
     }
 
@@ -132,6 +135,11 @@ impl Letters {
     pub(super) fn count(&self) -> u64 {
         let kept = self.kept.lock();
         kept.letters.saturating_sub(kept.waiting)
+    }
+
+    /// Damaged places that were set aside since it was opened.
+    pub(super) fn damaged(&self) -> u64 {
+        self.kept.lock().damaged
     }
 
     pub(super) fn kept(&self) -> Kept {
@@ -262,7 +270,8 @@ impl Kept {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let read = |mut reader: Reader<'_>| {
             let [VERSION] = reader.array()? else { return None };
-            let kept = Self { last: reader.u64()?, letters: reader.u64()?, names: reader.name_set()?, waiting: 0 };
+            let kept =
+                Self { last: reader.u64()?, letters: reader.u64()?, names: reader.name_set()?, ..Self::default() };
             reader.0.is_empty().then_some(kept)
         };
         read(Reader(bytes)).ok_or_else(|| unknown("snapshot of dead letters", bytes, VERSION))
