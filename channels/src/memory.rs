@@ -2,7 +2,8 @@
 //!
 //! # Delivery
 //! What waits is lost with the process. Events are named like those of a durable channel, so a receiver knows what is
-//! delivered twice while the process lives; an origin's positions are not remembered.
+//! delivered twice while the process lives; an origin's positions are not remembered. There is no place for dead letters: an
+//! event that a sink rejects for good stays, and holds up what is behind it.
 //!
 //! # Source
 //! `org.apache.flume.channel.MemoryChannel` (Flume 1.11). Different on purpose: `byteCapacity` counts everything that the

@@ -160,9 +160,9 @@ mod tests {
                        EventTakeAttemptCount EventTakeSuccessCount StartTime StopTime Type";
         assert_eq!(keys(&metrics["CHANNEL.c1"]), channel);
         let file = "ChannelCapacity ChannelFillPercentage ChannelSize CheckpointBackupWriteErrorCount \
-                    CheckpointWriteErrorCount Closed EventLostCount EventPutAttemptCount EventPutErrorCount \
-                    EventPutSuccessCount EventTakeAttemptCount EventTakeErrorCount EventTakeSuccessCount Open \
-                    QuarantineCount StartTime StopTime Type Unhealthy";
+                    CheckpointWriteErrorCount Closed EventDeadLetterCount EventLostCount EventPutAttemptCount \
+                    EventPutErrorCount EventPutSuccessCount EventTakeAttemptCount EventTakeErrorCount \
+                    EventTakeSuccessCount Open QuarantineCount StartTime StopTime Type Unhealthy";
         assert_eq!(keys(&metrics["CHANNEL.c2"]), file);
         let sink = "BatchCompleteCount BatchEmptyCount BatchUnderflowCount ChannelReadFail ConnectionClosedCount \
                     ConnectionCreatedCount ConnectionFailedCount EventDrainAttemptCount EventDrainSuccessCount \

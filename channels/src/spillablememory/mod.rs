@@ -9,7 +9,8 @@
 //! lost, though its source was told that it is stored, and nobody counts it. At a stop in order, what is left in
 //! memory is written behind what is on disk, and nothing is lost. Positions of origins are not remembered, as a position
 //! says that everything before it is there: sources go on with their trackers, as with a memory channel. With
-//! `memoryCapacity = 0` it keeps everything on disk, with `overflowCapacity = 0` nothing, not even at a stop.
+//! `memoryCapacity = 0` it keeps everything on disk, with `overflowCapacity = 0` nothing, not even at a stop. What a sink
+//! rejects for good is kept on the disk, as by the file channel, whichever side it was on.
 //!
 //! # Source
 //! `org.apache.flume.channel.SpillableMemoryChannel` (Flume 1.11), for the options and for when which side is used.
