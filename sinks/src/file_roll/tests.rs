@@ -29,8 +29,13 @@ impl Home for Local {
 
     fn delivered(&self) -> Option<Vec<String>> {
         let mut files: Vec<_> = std::fs::read_dir(self.0.path()).expect("a directory").flatten().collect();
-        // Of two starts within a millisecond, the second passes over the names of the first.
-        files.sort_by_key(|file| file.metadata().and_then(|data| data.modified()).expect("a time"));
+        // Named by the millisecond of the start, and counted. Of two starts within one, the second passes over the names of the
+        // first. The times of the files are too coarse to tell.
+        files.sort_by_key(|file| {
+            let name = file.file_name().into_string().expect("a name");
+            let (start, number) = name.split_once('-').expect("millisecond-number");
+            [start, number].map(|part| part.parse::<u64>().expect("a number"))
+        });
         let texts = files.iter().map(|file| std::fs::read_to_string(file.path()).expect("text"));
         Some(texts.collect::<String>().lines().map(str::to_owned).collect())
     }
