@@ -48,14 +48,20 @@ fn assert_one_batch_a_side(sent: &Counts, counts: &Counts, ways_in: &[Overheard]
     assert!(again_here <= BATCH && again_behind <= BATCH, "{again_here} on the way in, {again_behind} on the way out");
 }
 
-/// Sends through the agent at `port`, and strikes in the middle. Gives what was sent.
-fn send_many(port: u16, place: &Place, strike: impl FnOnce(&mut RpcLoad)) -> Counts {
-    let step = format!("count={MANY},batch={BATCH}");
+/// Half of what is sent takes this long at least, so that there is a flow to strike in.
+const PAUSE_MS: u32 = 20;
+
+/// Sends half of it through the agent at `port`, strikes meanwhile, and then sends the rest: whatever strikes calls the
+/// second argument for that. Gives what was sent.
+fn send_many(port: u16, place: &Place, strike: impl FnOnce(&mut RpcLoad, &dyn Fn())) -> Counts {
+    let struck = place.path("struck");
+    let half = |prefix: &str| format!("count={},batch={BATCH},pause={PAUSE_MS},prefix={prefix}", MANY / 2);
+    let steps = [half("e"), format!("{},after={}", half("f"), struck.display())];
     let (dir, host) = (place.path("load"), format!("hosts = h1\nhosts.h1 = 127.0.0.1:{port}\n"));
     std::fs::create_dir(&dir).unwrap();
-    let mut load = RpcLoad::start(ClassPath::Flume111, &dir, &host, &[&step]);
-    load.until_acknowledged(MANY / 3);
-    strike(&mut load);
+    let mut load = RpcLoad::start(ClassPath::Flume111, &dir, &host, &steps.each_ref().map(String::as_str));
+    load.until_acknowledged(MANY / 5);
+    strike(&mut load, &|| std::fs::write(&struck, "").unwrap());
     let sent = once_each(load.finish());
     assert_eq!(sent.len(), MANY);
     sent
@@ -68,9 +74,10 @@ fn a_real_agent_between_two_of_ours_may_be_killed() {
     let way_in = Overheard::before(middle.port("avro"));
     let first = OurAgent::start_with(&MONITORED, |place| hop(place, way_in.port));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
+    let sent = send_many(first.port("avro"), first.place(), |_, go_on| {
         job.until_totals("some have come through", |totals| totals.len() > 1_000);
         middle.kill();
+        go_on();
         middle.start();
     });
     assert_one_batch_a_side(&sent, &counted(job, &sent, &[&first, &middle, &last]), &[way_in]);
@@ -84,9 +91,10 @@ fn ours_between_two_real_agents_may_be_killed() {
     let way_in = Overheard::before(middle.port("avro"));
     let first = Flume::monitored_agent(Version::V1_9, |place| hop(place, way_in.port));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
+    let sent = send_many(first.port("avro"), first.place(), |_, go_on| {
         job.until_totals("some have come through", |totals| totals.len() > 1_000);
         middle.kill();
+        go_on();
         middle.start_again();
     });
     assert_one_batch_a_side(&sent, &counted(job, &sent, &[&first, &middle, &last]), &[way_in]);
@@ -98,9 +106,10 @@ fn between_our_own_agents_no_event_comes_twice_whoever_is_killed() {
     let mut middle = OurAgent::start_with(&MONITORED, |place| hop(place, last.port("avro")));
     let first = OurAgent::start_with(&MONITORED, |place| hop(place, middle.port("avro")));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
+    let sent = send_many(first.port("avro"), first.place(), |load, go_on| {
         job.until_totals("some have come through", |totals| totals.len() > 1_000);
         middle.kill();
+        go_on();
         middle.start_again();
         load.until_acknowledged(2 * MANY / 3);
         last.kill();
@@ -143,11 +152,18 @@ impl Mortal for OurAgent {
 }
 
 /// Kills the first of a group in the middle of the load; it is started again once the second has taken over.
-fn kill_the_first(group: &mut [impl Mortal; 2], job: &WordCount, load: &mut RpcLoad, processor: &str) {
+fn kill_the_first(
+    group: &mut [impl Mortal; 2],
+    job: &WordCount,
+    load: &mut RpcLoad,
+    go_on: &dyn Fn(),
+    processor: &str,
+) {
     job.until_totals("some have come through", |totals| totals.len() > 1_000);
     let before = group[1].received();
     assert!(processor != FAILOVER || before == 0, "the first takes everything while it is there");
     group[0].kill();
+    go_on();
     load.until_acknowledged(2 * MANY / 3);
     until_true("the second takes over", || group[1].received() > before + BATCH);
     group[0].start_again();
@@ -162,8 +178,8 @@ fn a_group_of_real_agents_between_two_of_ours_may_lose_one(processor: &str) {
     let next = ways_in.each_ref().map(|way| way.port);
     let first = OurAgent::start_with(&MONITORED, |place| group_hop(place, next, processor));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
-        kill_the_first(&mut middle, &job, load, processor);
+    let sent = send_many(first.port("avro"), first.place(), |load, go_on| {
+        kill_the_first(&mut middle, &job, load, go_on, processor);
     });
     assert_one_batch_a_side(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), &ways_in);
 }
@@ -189,8 +205,8 @@ fn a_group_of_ours_between_two_real_agents_may_lose_one(versions: [Version; 2], 
     let next = ways_in.each_ref().map(|way| way.port);
     let first = Flume::monitored_agent(versions[0], |place| group_hop(place, next, processor));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |load| {
-        kill_the_first(&mut middle, &job, load, processor);
+    let sent = send_many(first.port("avro"), first.place(), |load, go_on| {
+        kill_the_first(&mut middle, &job, load, go_on, processor);
     });
     assert_one_batch_a_side(&sent, &counted(job, &sent, &[&first, &middle[0], &middle[1], &last]), &ways_in);
 }
@@ -214,9 +230,10 @@ fn the_last_of_ours_behind_a_real_agent_may_be_killed() {
     let middle = Flume::monitored_agent(Version::V1_11, |place| hop(place, last.port("avro")));
     let first = OurAgent::start_with(&MONITORED, |place| hop(place, middle.port("avro")));
     let job = WordCount::start(poll(last.port("spark")));
-    let sent = send_many(first.port("avro"), first.place(), |_| {
+    let sent = send_many(first.port("avro"), first.place(), |_, go_on| {
         job.until_totals("some have come through", |totals| totals.len() > 1_000);
         last.kill();
+        go_on();
         last.start_again();
     });
     // Towards our job events have names; only what the real one had no answer for comes again.

@@ -1,3 +1,4 @@
+import java.io.File;
 import java.io.FileReader;
 import java.io.FileWriter;
 import java.io.IOException;
@@ -21,7 +22,8 @@ import org.apache.flume.event.EventBuilder;
  *
  * <p>{@code RpcLoad CLIENT.PROPERTIES ACKNOWLEDGED STEP…}, a step being {@code key=value,…}: {@code count} events in calls of
  * {@code batch}, or one by one ({@code single=true}). A body is {@code <prefix><number>} filled up with dots to {@code body}
- * bytes, or {@code empty=true}; each event has {@code headers} headers. A batch that fails is sent again, by a new client if
+ * bytes, or {@code empty=true}; each event has {@code headers} headers. Between two calls it waits {@code pause} ms; a step
+ * with {@code after} begins once there is a file of this name. A batch that fails is sent again, by a new client if
  * the old one is not active any more, until it was refused {@code attempts} times: then the program ends with 3.
  * ACKNOWLEDGED gets the ids of each batch as soon as it is acknowledged, and ACKNOWLEDGED.refused a line for each failure.
  */
@@ -65,6 +67,10 @@ public final class RpcLoad {
     boolean single = Boolean.parseBoolean(options.getOrDefault("single", "false"));
     boolean empty = Boolean.parseBoolean(options.getOrDefault("empty", "false"));
     String prefix = options.getOrDefault("prefix", "e");
+    int pause = Integer.parseInt(options.getOrDefault("pause", "0"));
+    while (options.containsKey("after") && !new File(options.get("after")).exists()) {
+      Thread.sleep(10);
+    }
     for (int first = 0; first < count; first += batch) {
       StringBuilder ids = new StringBuilder();
       List<Event> events = new ArrayList<>();
@@ -82,6 +88,7 @@ public final class RpcLoad {
       }
       acknowledged.write(ids.toString());
       acknowledged.flush();
+      Thread.sleep(pause);
     }
   }
 
