@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use millstream::client::blocking::RpcClientFactory;
 use millstream::outputs::Value as Cell;
 use millstream::{FlumeUtils, Job, StreamingContext};
+use millstream_testkit::peer::free_port;
 use millstream_tests::{Process, millstream, until_true};
 use serde_json::Value;
 
@@ -21,10 +21,6 @@ struct Tiers {
     dir: tempfile::TempDir,
     source: u16,
     job: u16,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 // === impl Tiers ===

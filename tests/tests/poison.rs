@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use apache_avro::Reader;
 use apache_avro::types::Value as Datum;
 use millstream::{FlumeUtils, StreamingContext};
+use millstream_testkit::peer::free_port;
 use millstream_tests::{Process, millstream, until_true};
 use serde_json::{Value, json};
 
@@ -18,10 +19,6 @@ struct Path {
     dir: tempfile::TempDir,
     http: u16,
     avro: u16,
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 // === impl Path ===

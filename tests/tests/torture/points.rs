@@ -15,6 +15,7 @@ use nix::sys::signal::Signal;
 
 use crate::report::{Counts, Loop};
 use crate::rig::{BATCH, Rig};
+use crate::surgery::segments;
 
 /// A new segment for every put and every commit.
 const SMALLEST: &str = "maxFileSize = 1";
@@ -104,14 +105,6 @@ fn an_agent_that_ends_while_it_makes_its_directories_makes_them_the_next_time() 
 
 // === damage ===
 
-/// Segments of the channel's log, ascending.
-fn segments(rig: &Rig) -> Vec<PathBuf> {
-    let files = fs::read_dir(rig.store("data/millstream/log")).unwrap().map(|file| file.unwrap().path());
-    let mut files: Vec<_> = files.filter(|file| file.extension().is_some_and(|end| end == "log")).collect();
-    files.sort();
-    files
-}
-
 /// What is set aside in both logs: file and bytes.
 fn aside(rig: &Rig) -> Vec<(PathBuf, Vec<u8>)> {
     let logs = ["log", "acks"].map(|log| rig.store("data/millstream").join(log));
@@ -149,7 +142,7 @@ fn damaged(seed: u64) -> (Rig, Vec<u8>) {
     let mut rig = Rig::with(LAZY, AvroPeer::own(), seed);
     loop {
         fill_and_kill(&mut rig);
-        let newest = segments(&rig).pop().unwrap();
+        let newest = segments(&rig.store("data"), "log").pop().unwrap();
         let mut content = fs::read(&newest).unwrap();
         let frames = frames(&content);
         let [.., (hole, _), (last, synced)] = frames[..] else { panic!("{frames:?}") };
@@ -260,7 +253,7 @@ fn a_start_over_a_segment_that_cannot_be_read_or_was_never_made_may_end_at_any_s
             let mut rig = Rig::new(seed);
             rig.fill(WAITING);
             // After a clean stop the newest one holds a snapshot alone.
-            let newest = segments(&rig).pop().unwrap();
+            let newest = segments(&rig.store("data"), "log").pop().unwrap();
             let garbage = vec![0xa5; fs::read(&newest).unwrap().len()];
             fs::write(&newest, &garbage).unwrap();
             rig.peer.refuse(usize::MAX);

@@ -47,11 +47,7 @@ fn check_in_order(found: &[(u64, String)]) {
 fn everything_comes_out(name: &'static str, seeds: u64, keep_alive: Duration) {
     explore(name, seeds, move || {
         let party = Party::at(open(&FakeDisk::new(), keep_alive));
-        let putters = party.two_put();
-        join([0, 1].map(|_| party.spawn(|party| party.take_until(2 * EVENTS))));
-        join(putters);
-        assert_eq!(party.ledger.lock().unwrap().stored.len(), 2 * EVENTS);
-        party.check_that_all_is_out();
+        party.passes_everything();
         party.check_sequences();
     });
 }
@@ -70,13 +66,7 @@ fn waits_that_end_at_any_moment_lose_nothing() {
 fn one_taker_gets_everything_in_order() {
     explore("FILE_ORDER", 8, || {
         let party = Party::at(open(&FakeDisk::new(), FOREVER));
-        let putters = party.two_put();
-        party.take_until(2 * EVENTS);
-        join(putters);
-        let sequences: Vec<u64> =
-            party.ledger.lock().unwrap().delivered.iter().map(|(sequence, _)| *sequence).collect();
-        assert_eq!(sequences, (0..2 * EVENTS as u64).collect::<Vec<_>>());
-        party.check_that_all_is_out();
+        party.passes_everything_in_order();
     });
 }
 

@@ -138,6 +138,25 @@ impl Party {
         [0, 1].map(|putter| self.spawn(move |party| party.put(putter)))
     }
 
+    /// Two put and two take, until all is out.
+    pub fn passes_everything(self: &Arc<Self>) {
+        let putters = self.two_put();
+        join([0, 1].map(|_| self.spawn(|party| party.take_until(2 * EVENTS))));
+        join(putters);
+        assert_eq!(self.ledger.lock().unwrap().stored.len(), 2 * EVENTS);
+        self.check_that_all_is_out();
+    }
+
+    /// Two put and one takes, in the order of the sequences.
+    pub fn passes_everything_in_order(self: &Arc<Self>) {
+        let putters = self.two_put();
+        self.take_until(2 * EVENTS);
+        join(putters);
+        let sequences: Vec<u64> = self.ledger.lock().unwrap().delivered.iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!(sequences, (0..2 * EVENTS as u64).collect::<Vec<_>>());
+        self.check_that_all_is_out();
+    }
+
     /// Holds what came out against what went in: each event once, each thread's in its order, and nothing waits.
     pub fn check_that_all_is_out(&self) {
         let ledger = self.ledger.lock().unwrap();
